@@ -1,0 +1,1 @@
+//! Floor 5: one file per command. The only room that prints.

@@ -1,0 +1,1 @@
+//! Floor 1: where machines come from. One file per back-end.

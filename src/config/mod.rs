@@ -1,0 +1,1 @@
+//! Floor 1: what is wanted. Document, layers, merge, schema, and the store that alone touches the state folder.

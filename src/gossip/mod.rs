@@ -1,0 +1,1 @@
+//! Floor 1: who is there. Sans-I/O membership and facts.

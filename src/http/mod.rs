@@ -1,0 +1,1 @@
+//! Floor 4: the API over an `AgentHandle`, and its client.

@@ -1,0 +1,3 @@
+//! The `raptor` program.
+
+fn main() {}

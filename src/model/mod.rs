@@ -1,0 +1,13 @@
+//! Floor 0: the plain words every room speaks. No I/O, no clock, no randomness of its own.
+
+pub mod action;
+pub mod cluster;
+pub mod destination;
+pub mod facts;
+pub mod identity;
+pub mod label;
+pub mod machine;
+pub mod member;
+pub mod name;
+pub mod progress;
+pub mod time;

@@ -1,0 +1,1 @@
+//! Floor 2: server type -> steps (pure); steps -> Host.

@@ -1,0 +1,1 @@
+//! Floor 1: (document, facts, now) -> Plan. One file per rule; pure.
