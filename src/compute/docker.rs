@@ -128,8 +128,8 @@ impl Docker {
 
     /// The container that was just made, once its sshd answers.
     async fn booted(&self, spec: &MachineSpec, id: &str) -> Result<Machine, (&'static str, Cause)> {
-        let (looked, keys) =
-            tokio::join!(self.inspect(&[id.to_owned()]), self.host_keys(id, BOOT_TRIES));
+        let subject = [id];
+        let (looked, keys) = tokio::join!(self.inspect(&subject), self.host_keys(id, BOOT_TRIES));
         let keys = match keys {
             Ok(keys) => keys,
             Err(cause) => return Err(("boot it", self.give_up(id, cause).await)),
@@ -154,7 +154,7 @@ impl Docker {
     }
 
     async fn state_of(&self, id: &str) -> Result<String, Cause> {
-        let containers = self.inspect(&[id.to_owned()]).await?;
+        let containers = self.inspect(&[id]).await?;
         Ok(containers.into_iter().next().map(|found| found.state.status).unwrap_or_default())
     }
 
@@ -183,8 +183,8 @@ impl Docker {
     }
 
     async fn host_keys(&self, id: &str, tries: &str) -> Result<Vec<String>, Cause> {
-        let call = Call::new(&["exec", id, "/bin/sh", "-c", HOST_KEYS_SCRIPT, "sh", tries]);
-        let answer = self.client.run(call).await?;
+        let arguments = ["exec", id, "/bin/sh", "-c", HOST_KEYS_SCRIPT, "sh", tries];
+        let answer = self.client.run(Call::new(&arguments)).await?;
         Ok(container::parse_host_keys(&String::from_utf8_lossy(&answer)))
     }
 
@@ -194,17 +194,17 @@ impl Docker {
         let arguments = ["ps", "--all", "--quiet", "--no-trunc", "--filter", &filter];
         let answer = self.client.run(Call::new(&arguments)).await?;
         let text = String::from_utf8_lossy(&answer);
-        let ids: Vec<String> = text.split_ascii_whitespace().map(str::to_owned).collect();
+        let ids: Vec<&str> = text.split_ascii_whitespace().collect();
         self.inspect(&ids).await
     }
 
     /// What the engine knows about these containers; one that is gone meanwhile is left out.
-    async fn inspect(&self, ids: &[String]) -> Result<Vec<Container>, Cause> {
+    async fn inspect(&self, ids: &[&str]) -> Result<Vec<Container>, Cause> {
         if ids.is_empty() {
             return Ok(Vec::new());
         }
         let mut arguments = vec!["inspect", "--type", "container"];
-        arguments.extend(ids.iter().map(String::as_str));
+        arguments.extend(ids);
         self.client.json_of_those_there(Call::new(&arguments)).await
     }
 
@@ -243,7 +243,7 @@ impl Docker {
         loop {
             let removed = self.client.run(Call::new(&["rm", "--force", "--volumes", id])).await;
             let Err(cause) = removed else { return Ok(()) };
-            if self.inspect(&[id.to_owned()]).await?.is_empty() {
+            if self.inspect(&[id]).await?.is_empty() {
                 return Ok(());
             }
             if Instant::now() >= deadline {

@@ -97,8 +97,8 @@ impl Image {
 }
 
 async fn is_here(client: &Client, name: &str) -> Result<bool, Cause> {
-    let call = Call::new(&["image", "inspect", name]);
-    let found: Vec<Value> = client.json_of_those_there(call).await?;
+    let arguments = ["image", "inspect", name];
+    let found: Vec<Value> = client.json_of_those_there(Call::new(&arguments)).await?;
     Ok(!found.is_empty())
 }
 

@@ -32,8 +32,9 @@ fn shell_docker(arguments: &[&str]) -> Output {
 /// A key pair in `folder`, and its public line.
 fn key_in(folder: &Path) -> String {
     let key = folder.join("key");
-    let made = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&key);
-    assert!(made.status().unwrap().success());
+    let arguments = ["-q", "-t", "ed25519", "-N", "", "-f"];
+    let made = Command::new("ssh-keygen").args(arguments).arg(&key).status().unwrap();
+    assert!(made.success());
     std::fs::read_to_string(key.with_extension("pub")).unwrap().trim().to_owned()
 }
 
