@@ -79,10 +79,10 @@ impl Local {
                     found.push(Found { record, folder: entry });
                 }
                 Ok(_) => {
-                    tracing::warn!(?entry, "passed over: its machine.json names another place")
+                    tracing::warn!(?entry, "passed over: its machine.json names another place");
                 }
                 Err(error) => {
-                    tracing::warn!(?entry, %error, "passed over: no readable machine.json")
+                    tracing::warn!(?entry, %error, "passed over: no readable machine.json");
                 }
             }
         }

@@ -59,7 +59,7 @@ impl<'a> Call<'a> {
 /// What a client printed, and how it ended.
 struct Answer {
     status: Option<i32>,
-    answer: Vec<u8>,
+    printed: Vec<u8>,
     complaint: Vec<u8>,
 }
 
@@ -71,19 +71,19 @@ impl Client {
     /// The standard output of a call that succeeds.
     pub(super) async fn run(&self, call: Call<'_>) -> Result<Vec<u8>, Cause> {
         let command = self.command_text(&call);
-        let Answer { status, answer, complaint } = self.call(call).await?;
-        if status == Some(0) { Ok(answer) } else { Err(classify(command, status, &complaint)) }
+        let Answer { status, printed, complaint } = self.call(call).await?;
+        if status == Some(0) { Ok(printed) } else { Err(classify(command, status, &complaint)) }
     }
 
     /// The last lines of both outputs of a call that succeeds.
     pub(super) async fn run_merged(&self, call: Call<'_>) -> Result<String, Cause> {
         let command = self.command_text(&call);
-        let Answer { status, mut answer, complaint } = self.call(call).await?;
+        let Answer { status, mut printed, complaint } = self.call(call).await?;
         if status != Some(0) {
             return Err(classify(command, status, &complaint));
         }
-        answer.extend(complaint);
-        Ok(last_lines(&answer))
+        printed.extend(complaint);
+        Ok(last_lines(&printed))
     }
 
     /// The JSON list that a call prints about those of its subjects that are there.
@@ -92,12 +92,12 @@ impl Client {
         call: Call<'_>,
     ) -> Result<Vec<T>, Cause> {
         let command = self.command_text(&call);
-        let Answer { status, answer, complaint } = self.call(call).await?;
+        let Answer { status, printed, complaint } = self.call(call).await?;
         let absent = || says(&complaint, &["no such container", "no such object", "no such image"]);
         if status != Some(0) && !absent() {
             return Err(classify(command, status, &complaint));
         }
-        serde_json::from_slice(&answer).map_err(|source| Cause::Answer { command, source })
+        serde_json::from_slice(&printed).map_err(|source| Cause::Answer { command, source })
     }
 
     /// The engine's version.
@@ -151,8 +151,8 @@ impl Client {
         };
         let read = async { tokio::try_join!(first_bytes(output), last_bytes(errors)) };
         let ((), read, status) = tokio::join!(feed, read, child.wait());
-        let (answer, complaint) = read.map_err(fail)?;
-        Ok(Answer { status: status.map_err(fail)?.code(), answer, complaint })
+        let (printed, complaint) = read.map_err(fail)?;
+        Ok(Answer { status: status.map_err(fail)?.code(), printed, complaint })
     }
 }
 
@@ -264,7 +264,8 @@ mod tests {
 
     #[test]
     fn complaints_are_cut_to_their_last_lines_and_cleaned() {
-        let long: String = (0..50).map(|line| format!("line \x1b[31m{line}\n")).collect();
+        let long =
+            (0..50).fold(String::new(), |text, line| text + &format!("line \x1b[31m{line}\n"));
         let shown = last_lines(format!("{long}See 'docker run --help'.\n").as_bytes());
         assert_eq!(shown.lines().count(), COMPLAINT_LINES_MAX);
         assert!(shown.ends_with("line [31m49") && !shown.contains('\x1b'));

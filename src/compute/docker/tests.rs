@@ -41,9 +41,9 @@ fn key_in(folder: &Path) -> String {
 /// Logs in with strict checking of the host keys that the back-end gave.
 fn ssh(folder: &Path, machine: &Machine, command: &str) -> Output {
     let Some(Access::Ssh { destination, host_keys, .. }) = &machine.access else { panic!() };
-    let known: String =
-        host_keys.iter().map(|key| format!("{} {key}\n", destination.host)).collect();
-    std::fs::write(folder.join("known_hosts"), known).unwrap();
+    let known: Vec<String> =
+        host_keys.iter().map(|key| format!("{} {key}", destination.host)).collect();
+    std::fs::write(folder.join("known_hosts"), known.join("\n") + "\n").unwrap();
     Command::new("ssh")
         .args(["-F", "none", "-o", "StrictHostKeyChecking=yes", "-o", "BatchMode=yes", "-i"])
         .arg(folder.join("key"))
