@@ -213,14 +213,16 @@ fn says(complaint: &[u8], phrases: &[&str]) -> bool {
     phrases.iter().any(|phrase| text.contains(phrase))
 }
 
+/// The client's pointer to its own help, which says nothing about what failed.
+fn advice(line: &str) -> bool {
+    (line.starts_with("See '") || line.starts_with("Run '")) && line.contains("--help")
+}
+
 /// The last lines that say something, without control characters.
 fn last_lines(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
-    let lines: Vec<&str> = text
-        .lines()
-        .map(str::trim_end)
-        .filter(|line| !line.is_empty() && !line.starts_with("See 'docker"))
-        .collect();
+    let lines: Vec<&str> =
+        text.lines().map(str::trim_end).filter(|line| !line.is_empty() && !advice(line)).collect();
     let shown = &lines[lines.len().saturating_sub(COMPLAINT_LINES_MAX)..];
     shown.join("\n").chars().filter(|letter| *letter == '\n' || !letter.is_control()).collect()
 }

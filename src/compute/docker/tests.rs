@@ -121,14 +121,17 @@ async fn a_container_that_was_made_and_not_started_is_taken_up() {
 #[tokio::test]
 #[ignore = "needs Docker: run by ./runtests.sh"]
 async fn an_image_without_sshd_is_named_and_leaves_nothing() {
-    // An empty folder over the one that holds sshd.
-    let settings = json!({"image": test_image(), "run_arguments": ["--tmpfs", "/usr/sbin"]});
-    let docker = docker(settings);
+    let folder = tempfile::tempdir().unwrap();
+    let dockerfile = folder.path().join("Dockerfile");
     let spec = fresh_spec("web-1", fresh_cluster());
+    let text = format!("ARG BASE\nFROM ${{BASE}}\nRUN rm /usr/sbin/sshd # {}\n", spec.intent);
+    std::fs::write(&dockerfile, text).unwrap();
+    let docker = docker(json!({"base_image": test_image(), "dockerfile": dockerfile}));
     let error = docker.create(&spec).await.unwrap_err();
     let Cause::DidNotBoot { said } = &*error.cause else { panic!("{error:?}") };
     assert!(said.contains("this image has no sshd"), "{said}");
     assert_eq!(docker.list(spec.cluster).await.unwrap(), []);
+    shell_docker(&["rmi", &docker.image.name().await.unwrap()]);
 }
 
 #[tokio::test]
