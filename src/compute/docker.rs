@@ -144,7 +144,7 @@ impl Docker {
 
     /// Removes a container that does not boot. Gives its last words, or else what was seen.
     async fn give_up(&self, id: &str, seen: Cause) -> Cause {
-        let ended = !matches!(self.state_of(id).await.as_deref(), Ok("running"));
+        let ended = self.has_ended(id).await;
         let said = self.client.run_merged(Call::new(&["logs", "--tail", "12", id])).await;
         let _ = self.client.run(Call::new(&["rm", "--force", "--volumes", id])).await;
         match said {
@@ -153,9 +153,10 @@ impl Docker {
         }
     }
 
-    async fn state_of(&self, id: &str) -> Result<String, Cause> {
-        let containers = self.inspect(&[id]).await?;
-        Ok(containers.into_iter().next().map(|found| found.state.status).unwrap_or_default())
+    /// Whether it ended at least once: the engine may have started it anew meanwhile.
+    async fn has_ended(&self, id: &str) -> bool {
+        let found = self.inspect(&[id]).await.unwrap_or_default();
+        found.iter().any(|found| found.state.status != "running" || found.restart_count > 0)
     }
 
     /// The container that an earlier call, or another process, made for the same wish.

@@ -28,6 +28,9 @@ const HOST_KEYS_MAX: usize = 8;
 pub(super) struct Container {
     pub(super) id: String,
     pub(super) state: State,
+    /// How often the engine started it anew because it had ended.
+    #[serde(default)]
+    pub(super) restart_count: u64,
     config: Config,
     #[serde(default)]
     network_settings: NetworkSettings,
