@@ -211,8 +211,7 @@ impl MeshSocket {
                 segment_size: is_segmented.then_some(batch.segment_bytes),
                 src_ip: None,
             };
-            let (io, state) = (&self.io, &self.state);
-            let sent = io.try_io(Interest::WRITABLE, || state.try_send(io.into(), &transmit));
+            let sent = self.try_send(&transmit);
             let bytes = contents.len();
             match sent {
                 Ok(()) => self.counters.sent += self.backlog.advance(bytes),
@@ -222,6 +221,17 @@ impl MeshSocket {
                 Err(_) if is_segmented && self.state.max_gso_segments() < segments_max => {}
                 Err(_) => self.counters.refused += self.backlog.advance(bytes),
             }
+        }
+    }
+
+    fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
+        let (io, state) = (&self.io, &self.state);
+        match state.try_send(io.into(), transmit) {
+            // Told again under the runtime's eyes, so that it knows to wait for room.
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                io.try_io(Interest::WRITABLE, || state.try_send(io.into(), transmit))
+            }
+            sent => sent,
         }
     }
 }

@@ -8,6 +8,8 @@ use crate::model::identity::NodeId;
 /// an answer that changes holds at once for whoever comes next.
 /// [`drop_untrusted`](crate::mesh::stream::endpoint::StreamEndpoint::drop_untrusted) is for those
 /// who came before.
+///
+/// Asked under locks of the endpoint: an answer must not wait for it, nor call it.
 pub trait Trust: Send + Sync {
     /// Whether `node` is a member.
     fn is_trusted(&self, node: NodeId) -> bool;
