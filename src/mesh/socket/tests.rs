@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::*;
@@ -89,23 +90,28 @@ async fn a_socket_on_all_addresses_speaks_both_families_with_plain_addresses() {
 async fn consecutive_datagrams_of_one_size_share_a_system_call() {
     let (mut sender, mut receiver) = (local("127.0.0.1:0"), local("127.0.0.1:0"));
     let destination = receiver.local_address().unwrap();
-    if sender.state.max_gso_segments() == 1 || receiver.state.gro_segments() == 1 {
-        // Nothing to share on a kernel without offload; the other tests cover it.
-        return;
-    }
     for _ in 0..20 {
         sender.send(destination, &[7; 1_000]);
     }
     sender.flush();
-    readable(&receiver).await;
-    let mut slots = std::collections::BTreeSet::new();
-    let count = receiver
-        .receive(|_, bytes| {
-            slots.insert(bytes.as_ptr() as usize / RECEIVE_BUFFER_BYTES);
-        })
-        .unwrap();
+    let mut slots = BTreeSet::new();
+    let mut count = 0;
+    while count < 20 {
+        readable(&receiver).await;
+        count += receiver
+            .receive(|_, bytes| {
+                slots.insert(bytes.as_ptr() as usize / RECEIVE_BUFFER_BYTES);
+            })
+            .unwrap();
+    }
     assert_eq!(count, 20);
-    assert!(slots.len() <= 2, "20 datagrams came in {} buffers", slots.len());
+    // A kernel without offload carries them all the same, each by itself.
+    let has_offload = sender.state.max_gso_segments() > 1 && receiver.state.gro_segments() > 1;
+    assert!(
+        slots.len() <= if has_offload { 2 } else { 20 },
+        "20 datagrams came in {} buffers",
+        slots.len()
+    );
 }
 
 #[tokio::test]

@@ -53,6 +53,10 @@ impl Default for StreamSettings {
 /// A connection to a machine is kept and shared while it lives, and ends by itself when idle. When
 /// the peer has restarted, the kept connection fails on its first use
 /// ([`quinn::ConnectionError::Reset`]), and the next [`connect`](Self::connect) dials anew.
+///
+/// Only the side that dialled opens streams, only in both directions; the side that accepted
+/// answers them. A wait longer than the idle limit needs a
+/// [`KeepAlive`](crate::mesh::stream::keep_alive::KeepAlive).
 #[derive(Debug, Clone)]
 pub struct StreamEndpoint {
     inner: Arc<Inner>,

@@ -222,6 +222,9 @@ async fn a_silent_connection_ends_unless_somebody_waits_on_it() {
     assert_eq!(start.elapsed().as_secs(), 30);
     let again = client.streams.connect(server.node).await.unwrap();
     assert!(ask(&again, b"again").await.is_some());
+    drop(again);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!((client.streams.peers(), server.streams.peers()), (0, 0), "nothing is kept");
 }
 
 #[tokio::test(start_paused = true)]
