@@ -1,0 +1,115 @@
+//! This machine's own addresses: where others could dial it.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+
+use crate::mesh::socket::without_mapping;
+
+/// The operating system did not tell its addresses.
+#[derive(Debug, thiserror::Error)]
+#[error("this machine's network addresses cannot be listed")]
+pub struct InterfacesError {
+    #[source]
+    source: io::Error,
+}
+
+/// UDP addresses at which others could dial a socket bound to `bound`, in a fixed order.
+///
+/// # Errors
+/// [`InterfacesError`] when the operating system refuses the list.
+pub fn local_endpoints(bound: SocketAddr) -> Result<Vec<SocketAddr>, InterfacesError> {
+    let interfaces = if_addrs::get_if_addrs().map_err(|source| InterfacesError { source })?;
+    let addresses: Vec<IpAddr> =
+        interfaces.iter().filter(|one| one.is_oper_up()).map(if_addrs::Interface::ip).collect();
+    Ok(dialable(&addresses, bound))
+}
+
+/// Which of a machine's `addresses` others could dial when its socket is bound to `bound`.
+///
+/// A socket bound to one address is reached there and nowhere else, be it loopback. One bound to
+/// all addresses is reached at every address of its family (IPv6 serves IPv4 too) except those
+/// that mean something else on another machine: loopback, link-local, and the mesh's `fc00::/8`,
+/// through which links would run inside themselves.
+#[must_use]
+pub fn dialable(addresses: &[IpAddr], bound: SocketAddr) -> Vec<SocketAddr> {
+    let bound = without_mapping(bound);
+    if !bound.ip().is_unspecified() {
+        return vec![bound];
+    }
+    let unique: BTreeSet<IpAddr> = addresses
+        .iter()
+        .map(IpAddr::to_canonical)
+        .filter(|address| is_dialable(address) && (bound.is_ipv6() || address.is_ipv4()))
+        .collect();
+    unique.into_iter().map(|address| SocketAddr::new(address, bound.port())).collect()
+}
+
+fn is_dialable(address: &IpAddr) -> bool {
+    if address.is_loopback() || address.is_unspecified() || address.is_multicast() {
+        return false;
+    }
+    match address {
+        IpAddr::V4(address) => !address.is_link_local() && !address.is_broadcast(),
+        IpAddr::V6(address) => {
+            !address.is_unicast_link_local() && address.octets()[0] != MESH_PREFIX
+        }
+    }
+}
+
+/// First byte of every mesh address (`NodeId::address`).
+const MESH_PREFIX: u8 = 0xfc;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all() -> Vec<IpAddr> {
+        [
+            "127.0.0.1",
+            "::1",
+            "192.0.2.7",
+            "169.254.3.4",
+            "10.0.0.9",
+            "10.0.0.9",
+            "fe80::1",
+            "fc12::1",
+            "fd12::1",
+            "2001:db8::5",
+            "0.0.0.0",
+            "224.0.0.1",
+        ]
+        .map(|text| text.parse().unwrap())
+        .to_vec()
+    }
+
+    fn dialable_texts(bound: &str) -> Vec<String> {
+        dialable(&all(), bound.parse().unwrap()).iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_socket_on_all_addresses_is_reached_at_those_others_can_use() {
+        assert_eq!(
+            dialable_texts("[::]:4863"),
+            ["10.0.0.9:4863", "192.0.2.7:4863", "[2001:db8::5]:4863", "[fd12::1]:4863"]
+        );
+    }
+
+    #[test]
+    fn a_socket_on_ipv4_has_no_ipv6_endpoints() {
+        assert_eq!(dialable_texts("0.0.0.0:9"), ["10.0.0.9:9", "192.0.2.7:9"]);
+    }
+
+    #[test]
+    fn a_socket_on_one_address_is_reached_there_only() {
+        assert_eq!(dialable_texts("127.0.0.1:9"), ["127.0.0.1:9"]);
+        assert_eq!(dialable_texts("[::1]:9"), ["[::1]:9"]);
+        assert_eq!(dialable_texts("[::ffff:192.0.2.7]:9"), ["192.0.2.7:9"]);
+    }
+
+    #[test]
+    fn the_operating_system_tells_its_addresses() {
+        let endpoints = local_endpoints("[::]:4863".parse().unwrap()).unwrap();
+        assert!(endpoints.iter().all(|one| is_dialable(&one.ip()) && one.port() == 4863));
+    }
+}
