@@ -256,7 +256,10 @@ pub fn is_test_file(path: &Path) -> bool {
 
 #[test]
 fn comments_strings_and_characters_are_no_code() {
-    let text = "a // b \"\n/* c /* d */ e */ f(\"g\\\"h\", 'i', '\\'', b\"j\", r#\"k\" l\"#, 'ä');\nfn m<'n>() {}";
+    let text = concat!(
+        "a // b \"\n/* c /* d */ e */ f(\"g\\\"h\", 'i', '\\'', b\"j\", ",
+        "r#\"k\" l\"#, 'ä');\nfn m<'n>() {}"
+    );
     let source = Source::parse(text);
     let words: String = source.code.split_whitespace().collect();
     assert_eq!(words, "af(,,,b,,);fnm<'n>(){}");

@@ -70,7 +70,8 @@ impl Container {
     /// Its address on `network`.
     pub fn address(&self, network: &Network) -> String {
         let template = format!(
-            "{{{{range .NetworkSettings.Networks}}}}{{{{if eq .NetworkID \"{}\"}}}}{{{{.IPAddress}}}}{{{{end}}}}{{{{end}}}}",
+            "{{{{range .NetworkSettings.Networks}}}}\
+             {{{{if eq .NetworkID \"{}\"}}}}{{{{.IPAddress}}}}{{{{end}}}}{{{{end}}}}",
             network.id
         );
         let address = docker(&["inspect", "-f", &template, &self.id]);
@@ -104,7 +105,10 @@ impl Container {
         if let Sudo::Password(password) = sudo {
             self.input(&["chpasswd"], format!("{user}:{password}\n").as_bytes());
         }
-        self.input(&["sh", "-c", "umask 0337; cat >/etc/sudoers.d/test"], rule.as_bytes());
+        self.input(
+            &["sh", "-c", "umask 0337; cat >/etc/sudoers.d/test"],
+            format!("{rule}\n").as_bytes(),
+        );
     }
 
     /// Runs a shell script as root; its standard output.
