@@ -35,7 +35,7 @@ have() { command -v "$1" >/dev/null 2>&1; }
 leave_out() {
     local why=$1 pattern
     shift
-    LEFT_OUT+=("${*:-(no test)}: $why")
+    LEFT_OUT+=("${*:+$*: }$why")
     for pattern in "$@"; do
         SKIPPED+=(--skip "$pattern")
     done
@@ -81,7 +81,8 @@ check_toolchain() {
     fi
     have cargo || fail "cargo is missing: install a Rust toolchain (https://rustup.rs), then run this again"
     need cc gcc || fail "no C compiler, which Rust links with: apt-get install gcc libc6-dev"
-    if [ ! -e /usr/lib/libc.a ] && ! ls /usr/lib/*/libc.a /usr/lib64/libc.a >/dev/null 2>&1; then
+    # The compiler answers with a path when it knows the file, else with the bare name.
+    if [ "$(cc -print-file-name=libc.a)" = libc.a ]; then
         install libc6-dev || fail "no static C library: apt-get install libc6-dev"
     fi
 }
