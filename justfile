@@ -1,0 +1,29 @@
+# Short names for what a contributor does. `just` alone lists them; none hides anything: every
+# recipe is a line you can type.
+
+# list the recipes
+default:
+    @just --list
+
+# everything that must hold before a change is merged
+ci:
+    .ci/run
+
+# all tests; `just test -1` leaves out the slow end-to-end part
+test *arguments:
+    ./runtests.sh {{arguments}}
+
+# format the sources
+fmt:
+    cargo fmt
+
+# the stripped static binary and its SHA-256, in dist/
+dist:
+    cargo build --release --locked
+    mkdir -p dist
+    install -m 0755 "target/$(rustc -vV | sed -n "s/^host: //p")/release/raptor" dist/raptor
+    cd dist && sha256sum raptor > raptor.sha256 && cat raptor.sha256
+
+# measurements, each beside its floor: `just bench` runs all, `just bench startup` one
+bench name="":
+    cargo bench --locked {{ if name == "" { "" } else { "--bench " + name } }}

@@ -1,0 +1,12 @@
+//! The harness of the end-to-end tests: it drives the built binary as a user does, on homes,
+//! hosts and networks that the test itself made and takes away again.
+#![allow(dead_code, reason = "a harness is whole before every part of it has a user")]
+
+pub mod container;
+pub mod docker;
+pub mod keys;
+pub mod process;
+pub mod run;
+pub mod sandbox;
+pub mod sshd;
+pub mod wait;

@@ -1,0 +1,166 @@
+//! A user of their own: home, state and runtime folders that nobody else has.
+
+use std::cell::Cell;
+use std::collections::BTreeSet;
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::process::{self, Process};
+use super::run::Invocation;
+use super::wait::wait_until;
+
+/// The longest a whole cluster may take to agree in a test, on a busy computer.
+pub const CONVERGENCE_LIMIT: Duration = Duration::from_secs(60);
+
+/// What is passed on of the caller's environment: where programs are, and how Docker is reached.
+const INHERITED: [&str; 4] = ["PATH", "DOCKER_HOST", "RAPTOR_TEST_IMAGE", "RAPTOR_TEST_RUN"];
+
+/// A place to run `raptor` in. Dropped, it ends every process that was started in it.
+pub struct Sandbox {
+    folder: TempDir,
+    environment: Vec<(OsString, OsString)>,
+    destroys: Cell<bool>,
+}
+
+impl Sandbox {
+    /// Makes one, in a folder short enough for the paths of unix sockets (108 bytes, unix(7)).
+    pub fn new() -> Self {
+        let folder = tempfile::Builder::new().prefix("rt").tempdir_in("/tmp").unwrap();
+        let mut environment: Vec<(OsString, OsString)> = INHERITED
+            .iter()
+            .filter_map(|key| Some((OsString::from(key), std::env::var_os(key)?)))
+            .collect();
+        let folders = [
+            ("HOME", "home"),
+            ("RAPTOR_HOME", "r"),
+            ("XDG_STATE_HOME", "state"),
+            ("XDG_CONFIG_HOME", "config"),
+            ("XDG_CACHE_HOME", "cache"),
+            ("XDG_RUNTIME_DIR", "run"),
+            ("TMPDIR", "tmp"),
+        ];
+        for (key, name) in folders {
+            let path = folder.path().join(name);
+            fs::create_dir(&path).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
+            environment.push((key.into(), path.into()));
+        }
+        for (key, value) in [("LC_ALL", "C.UTF-8"), ("TERM", "dumb"), ("USER", "tester")] {
+            environment.push((key.into(), value.into()));
+        }
+        environment.push((process::MARK.into(), folder.path().into()));
+        Self { folder, environment, destroys: Cell::new(false) }
+    }
+
+    /// Its folder.
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// `RAPTOR_HOME`.
+    pub fn home(&self) -> PathBuf {
+        self.path().join("r")
+    }
+
+    /// Says that machines outside this computer's own processes may come of it (containers), so
+    /// that dropping it destroys them by `raptor destroy --all`.
+    pub fn destroys_on_drop(&self) {
+        self.destroys.set(true);
+    }
+
+    /// The built binary with these arguments.
+    pub fn raptor<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Invocation {
+        Invocation::new(env!("CARGO_BIN_EXE_raptor"), &self.environment).args(arguments)
+    }
+
+    /// Another program, in this sandbox's environment.
+    pub fn program(&self, program: impl AsRef<OsStr>) -> Invocation {
+        Invocation::new(program, &self.environment)
+    }
+
+    /// What runs in it, the tests' own children included.
+    pub fn processes(&self) -> Vec<Process> {
+        process::marked(&self.path().to_string_lossy())
+    }
+
+    /// Processes whose command line holds all of `parts`.
+    pub fn processes_with(&self, parts: &[&str]) -> Vec<Process> {
+        let holds =
+            |process: &Process| parts.iter().all(|part| process.command_line.contains(part));
+        self.processes().into_iter().filter(holds).collect()
+    }
+
+    /// `members -o json`.
+    pub fn members(&self) -> Vec<Value> {
+        let document = self.raptor(["members", "-o", "json"]).success().stdout_json();
+        document.as_array().unwrap_or_else(|| panic!("no array: {document}")).clone()
+    }
+
+    /// Waits until `members` shows exactly `count` alive and nobody else; gives them.
+    pub fn wait_for_alive(&self, count: usize) -> Vec<Value> {
+        wait_until(CONVERGENCE_LIMIT, &format!("{count} members alive"), || {
+            let run = self.raptor(["members", "-o", "json"]).run();
+            let members: Vec<Value> =
+                serde_json::from_str(&run.stdout).map_err(|_| format!("{run:?}"))?;
+            let alive = members.iter().filter(|member| member["status"] == "alive").count();
+            if alive == count && members.len() == count {
+                Ok(members)
+            } else {
+                Err(format!("{members:?}"))
+            }
+        })
+    }
+
+    /// Waits until nothing runs in it.
+    pub fn wait_for_silence(&self) {
+        wait_until(Duration::from_secs(10), "no process left", || {
+            let left: Vec<String> = self.processes().iter().map(ToString::to_string).collect();
+            if left.is_empty() { Ok(()) } else { Err(left.join("\n")) }
+        });
+    }
+
+    /// Every file and socket below [`Self::home`], relative to it.
+    pub fn files(&self) -> BTreeSet<PathBuf> {
+        walkdir::WalkDir::new(self.home())
+            .into_iter()
+            .map(Result::unwrap)
+            .filter(|entry| !entry.file_type().is_dir())
+            .map(|entry| entry.path().strip_prefix(self.home()).unwrap().to_owned())
+            .collect()
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        if self.destroys.get() {
+            let run = self.raptor(["destroy", "--all", "--yes"]).start();
+            // A failing destroy must not hide what the test itself says.
+            let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                run.finish(Duration::from_secs(120)).success();
+            }));
+            assert!(outcome.is_ok() || std::thread::panicking(), "destroy --all failed");
+        }
+        let left = process::reap(|| self.processes());
+        assert!(left.is_ok() || std::thread::panicking(), "cannot be ended: {left:?}");
+    }
+}
+
+#[test]
+fn a_detached_process_is_found_and_ended() {
+    let sandbox = Sandbox::new();
+    sandbox
+        .program("sh")
+        .args(["-c", "setsid tail -f /dev/null >/dev/null 2>&1 </dev/null &"])
+        .success();
+    let found = wait_until(Duration::from_secs(10), "the detached process", || {
+        sandbox.processes_with(&["tail", "/dev/null"]).pop().ok_or("nothing")
+    });
+    drop(sandbox);
+    assert!(!found.is_running(), "{found} outlived its sandbox");
+}
