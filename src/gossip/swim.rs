@@ -178,7 +178,7 @@ impl Swim {
         let touched = std::mem::take(&mut self.effects.touched);
         std::mem::replace(
             &mut self.effects,
-            Effects { is_connected, touched, ..Effects::default() },
+            Effects { touched, is_connected, ..Effects::default() },
         )
     }
 }
