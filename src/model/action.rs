@@ -43,8 +43,14 @@ pub enum Action {
         name: Option<Name>,
         /// Where, for a machine that no back-end of ours made.
         destination: Option<Destination>,
+        /// The host through which it is reached.
+        #[serde(default)]
+        via: Option<Destination>,
         /// What it will be.
         server_type: String,
+        /// Its labels.
+        #[serde(default)]
+        labels: Labels,
         /// Whether provisioning runs.
         provision: bool,
         /// Whether the agent is put on it and admitted.
@@ -57,7 +63,14 @@ pub enum Action {
         /// Its name.
         name: Name,
     },
-    /// Give a machine back to its back-end.
+    /// Take a machine's record out of the document, and leave the machine alone.
+    Forget {
+        /// Its wish.
+        intent: IntentId,
+        /// Its name.
+        name: Name,
+    },
+    /// Give a machine back to its back-end; its record goes with it.
     Destroy {
         /// Its wish.
         intent: IntentId,
@@ -75,13 +88,16 @@ impl fmt::Display for Action {
             Self::Create { name, compute_type, server_type, .. } => {
                 write!(formatter, "create machine {name} on {compute_type} as {server_type}")
             }
-            Self::Slave { name, destination, server_type, provision, join, .. } => {
-                let machine = match (name, destination) {
+            Self::Slave { name, destination, via, server_type, provision, join, .. } => {
+                let mut machine = match (name, destination) {
                     (Some(name), Some(destination)) => format!("{destination} as {name}"),
                     (Some(name), None) => name.to_string(),
                     (None, Some(destination)) => destination.to_string(),
                     (None, None) => "a machine".to_owned(),
                 };
+                if let Some(via) = via {
+                    machine = format!("{machine} through {via}");
+                }
                 match (provision, join) {
                     (true, true) => {
                         write!(formatter, "slave {machine}: provision {server_type}, join")
@@ -91,6 +107,7 @@ impl fmt::Display for Action {
                     (false, false) => write!(formatter, "slave {machine}: check the login"),
                 }
             }
+            Self::Forget { name, .. } => write!(formatter, "forget machine {name}"),
             Self::Evict { name, .. } => write!(formatter, "evict {name}"),
             Self::Destroy { name, compute_type, .. } => {
                 write!(formatter, "destroy {name} on {compute_type}")

@@ -152,5 +152,21 @@ pub struct MachineRecord {
     pub rest: Map<String, Value>,
 }
 
+/// The key in [`MachineRecord::rest`] that says whether a machine is meant to become a member.
+const JOIN_KEY: &str = "join";
+
+impl MachineRecord {
+    /// Whether the machine is meant to become a member: unless it was asked for with `--no-join`.
+    #[must_use]
+    pub fn is_meant_to_join(&self) -> bool {
+        self.rest.get(JOIN_KEY) != Some(&Value::Bool(false))
+    }
+
+    /// Says whether the machine is meant to become a member.
+    pub fn set_meant_to_join(&mut self, join: bool) {
+        self.rest.insert(JOIN_KEY.to_owned(), Value::Bool(join));
+    }
+}
+
 /// The document's machines by the wish for each.
 pub type MachineRecords = BTreeMap<IntentId, MachineRecord>;

@@ -1,0 +1,121 @@
+//! The members that the document names, and how each is seen.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::net::Ipv6Addr;
+
+use foca::Member;
+use foca::State;
+
+use crate::gossip::life::Life;
+use crate::model::identity::NodeId;
+use crate::model::member::Status;
+use crate::model::time::Moment;
+
+/// One named member.
+#[derive(Debug, Clone)]
+pub(super) struct Entry {
+    pub(super) node: NodeId,
+    pub(super) status: Status,
+    pub(super) since: Moment,
+    /// The last generation in which it said goodbye. SWIM has no word for that.
+    goodbye: Option<u64>,
+}
+
+/// Who was added and who was removed.
+#[derive(Debug, Default)]
+pub(super) struct Change {
+    pub(super) added: Vec<Ipv6Addr>,
+    pub(super) removed: Vec<Ipv6Addr>,
+}
+
+/// The named members besides this one, by address.
+#[derive(Debug, Default)]
+pub(super) struct Roster {
+    entries: BTreeMap<Ipv6Addr, Entry>,
+    addresses: BTreeMap<NodeId, Ipv6Addr>,
+}
+
+impl Roster {
+    /// Makes `nodes` the named members.
+    pub(super) fn set(&mut self, now: Moment, nodes: &BTreeSet<NodeId>) -> Change {
+        let mut change = Change::default();
+        for node in nodes {
+            if !self.addresses.contains_key(node) {
+                let address = node.address();
+                let entry =
+                    Entry { node: *node, status: Status::Booting, since: now, goodbye: None };
+                self.addresses.insert(*node, address);
+                self.entries.insert(address, entry);
+                change.added.push(address);
+            }
+        }
+        self.addresses.retain(|node, address| {
+            let stays = nodes.contains(node);
+            if !stays {
+                self.entries.remove(address);
+                change.removed.push(*address);
+            }
+            stays
+        });
+        change
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub(super) fn address(&self, node: NodeId) -> Option<Ipv6Addr> {
+        self.addresses.get(&node).copied()
+    }
+
+    pub(super) fn get(&self, address: Ipv6Addr) -> Option<&Entry> {
+        self.entries.get(&address)
+    }
+
+    pub(super) fn contains(&self, address: Ipv6Addr) -> bool {
+        self.entries.contains_key(&address)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Ipv6Addr, &Entry)> {
+        self.entries.iter().map(|(address, entry)| (*address, entry))
+    }
+
+    /// The addresses of those that are seen as `wanted` says.
+    pub(super) fn addresses_where(&self, wanted: impl Fn(Status) -> bool) -> Vec<Ipv6Addr> {
+        self.iter().filter(|(_, entry)| wanted(entry.status)).map(|(address, _)| address).collect()
+    }
+
+    /// Notes that a life ended with a goodbye; whether that was news.
+    pub(super) fn say_goodbye(&mut self, life: Life) -> bool {
+        let Some(entry) = self.entries.get_mut(&life.address) else { return false };
+        let is_news = entry.goodbye.is_none_or(|known| known < life.generation);
+        if is_news {
+            entry.goodbye = Some(life.generation);
+        }
+        is_news
+    }
+
+    /// Whether this life ended with a goodbye.
+    pub(super) fn has_left(&self, life: Life) -> bool {
+        self.get(life.address)
+            .and_then(|entry| entry.goodbye)
+            .is_some_and(|generation| generation >= life.generation)
+    }
+
+    /// Sets how the member is seen from what SWIM knows of it; the new status where that changed.
+    pub(super) fn see(&mut self, now: Moment, member: &Member<Life>) -> Option<(NodeId, Status)> {
+        let status = match member.state() {
+            State::Alive => Status::Alive,
+            State::Suspect => Status::Suspect,
+            State::Down if self.has_left(*member.id()) => Status::Left,
+            State::Down => Status::Failed,
+        };
+        let entry = self.entries.get_mut(&member.id().address)?;
+        (entry.status != status).then(|| {
+            entry.status = status;
+            entry.since = now;
+            (entry.node, status)
+        })
+    }
+}
