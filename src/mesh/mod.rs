@@ -1,5 +1,37 @@
-//! Floor 1: how machines reach each other. Links, routes and streams; the core is sans-I/O, sockets are thin shells.
+//! Floor 1: how machines reach each other. Links, routes and streams; the core is sans-I/O,
+//! sockets are thin shells.
+//!
+//! [`core::Mesh`] is one machine's part of the mesh: datagrams, payloads and the time go in,
+//! [`output::Output`]s come out. `docs/mesh.md` describes what goes over the wire.
 
+pub mod core;
 pub mod interfaces;
+pub mod output;
+pub mod report;
+pub mod settings;
 pub mod socket;
 pub mod stream;
+
+pub mod link_state;
+pub mod ring;
+pub mod route;
+
+mod dial;
+mod flood;
+mod handshake;
+mod knock;
+mod link;
+mod receive;
+mod replay;
+mod schedule;
+mod session;
+mod transfer;
+mod upkeep;
+mod wire;
+
+#[cfg(test)]
+mod fixture;
+#[cfg(test)]
+mod sim;
+#[cfg(test)]
+mod tests;

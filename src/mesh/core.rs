@@ -1,0 +1,404 @@
+//! One machine's part of the mesh: what it knows, and what may be asked of it from within.
+//! What the network does to it stands in `receive.rs`, what time does in `upkeep.rs`.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::collections::VecDeque;
+use std::net::Ipv6Addr;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use rand::Rng;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use ring::hmac;
+
+use crate::mesh::handshake::Handshaker;
+use crate::mesh::handshake::mac_key;
+use crate::mesh::knock::Guests;
+use crate::mesh::knock::Knocking;
+use crate::mesh::link::Link;
+use crate::mesh::link_state::LinkStates;
+use crate::mesh::output::Output;
+use crate::mesh::output::Peer;
+use crate::mesh::output::Protocol;
+use crate::mesh::output::SendError;
+use crate::mesh::report::LinkReport;
+use crate::mesh::report::MeshReport;
+use crate::mesh::report::RouteReport;
+use crate::mesh::ring::Rings;
+use crate::mesh::route::HOP_COST_US;
+use crate::mesh::route::Routes;
+use crate::mesh::schedule::Schedule;
+use crate::mesh::schedule::Timer;
+use crate::mesh::settings::MeshSettings;
+use crate::mesh::wire::Frame;
+use crate::mesh::wire::PAYLOAD_LENGTH_MAX;
+use crate::mesh::wire::Routed;
+use crate::model::cluster::ClusterId;
+use crate::model::identity::NodeId;
+use crate::model::identity::SecretKey;
+use crate::model::time::Moment;
+use crate::model::time::Timestamp;
+
+/// Hops a packet may make.
+const TTL: u8 = 32;
+/// Packets that may wait for one destination, and destinations that may be waited for.
+const WAITING_MAX: usize = 8;
+const WAITING_DESTINATIONS_MAX: usize = 64;
+
+/// Longest payload [`Mesh::send`] takes, in bytes.
+pub const SEND_LENGTH_MAX: usize = PAYLOAD_LENGTH_MAX;
+
+/// One machine's part of the mesh.
+pub struct Mesh {
+    pub(super) key: SecretKey,
+    pub(super) own: Ipv6Addr,
+    pub(super) cluster: ClusterId,
+    pub(super) settings: MeshSettings,
+    /// None only when the crypto library lacks the pattern: then nobody is spoken to.
+    pub(super) handshaker: Option<Handshaker>,
+    pub(super) own_mac_key: hmac::Key,
+    pub(super) random: StdRng,
+    pub(super) boot: u64,
+    pub(super) clock: HandshakeClock,
+    pub(super) links: BTreeMap<Ipv6Addr, Link>,
+    pub(super) by_static_key: BTreeMap<[u8; 32], Ipv6Addr>,
+    pub(super) invitations: BTreeMap<[u8; 32], NodeId>,
+    /// Whose session a receiver's index names.
+    pub(super) indices: BTreeMap<u32, IndexOwner>,
+    pub(super) live: BTreeSet<Ipv6Addr>,
+    pub(super) rings_alive: Rings,
+    pub(super) rings_all: Rings,
+    pub(super) wanted: BTreeSet<Ipv6Addr>,
+    pub(super) wards: BTreeSet<Ipv6Addr>,
+    pub(super) explored_last: Ipv6Addr,
+    pub(super) states: LinkStates,
+    pub(super) own_sequence: u64,
+    pub(super) own_changed: bool,
+    pub(super) routes: Routes,
+    pub(super) routes_stale: bool,
+    pub(super) waiting: BTreeMap<Ipv6Addr, VecDeque<Waiting>>,
+    pub(super) guests: Guests,
+    pub(super) knocking: Option<Knocking>,
+    pub(super) handshake_tokens: u32,
+    pub(super) handshake_tokens_at: Moment,
+    pub(super) schedule: Schedule,
+    pub(super) outputs: VecDeque<Output>,
+}
+
+/// Whose an index is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum IndexOwner {
+    Link(Ipv6Addr),
+    Guest,
+    Knocking,
+}
+
+/// A packet that waits for a link.
+pub(super) struct Waiting {
+    until: Moment,
+    protocol: Protocol,
+    payload: Vec<u8>,
+}
+
+/// Timestamps for handshakes: the wall clock at the start and the time since, never twice the
+/// same.
+pub(super) struct HandshakeClock {
+    wall: Timestamp,
+    start: Moment,
+    last: u64,
+}
+
+impl HandshakeClock {
+    pub(super) fn next(&mut self, now: Moment) -> u64 {
+        let time = self.wall.after(now.since(self.start)).as_millis();
+        self.last = time.max(self.last.saturating_add(1));
+        self.last
+    }
+}
+
+impl Mesh {
+    /// The part of the machine with `key` in `cluster`. All randomness comes from `seed`, which
+    /// must never be used twice; `wall` is the wall clock at `now`.
+    #[must_use]
+    pub fn new(
+        key: SecretKey,
+        cluster: ClusterId,
+        settings: MeshSettings,
+        seed: [u8; 32],
+        now: Moment,
+        wall: Timestamp,
+    ) -> Self {
+        let mut random = StdRng::from_seed(seed);
+        let mut schedule = Schedule::default();
+        schedule.set(Timer::Advertise, Some(now + settings.advertise_interval));
+        Self {
+            own: key.node_id().address(),
+            handshaker: Handshaker::new(&key, cluster),
+            own_mac_key: mac_key(&key.node_id(), cluster),
+            cluster,
+            settings,
+            boot: random.next_u64(),
+            random,
+            clock: HandshakeClock { wall, start: now, last: 0 },
+            links: BTreeMap::new(),
+            by_static_key: BTreeMap::new(),
+            invitations: BTreeMap::new(),
+            indices: BTreeMap::new(),
+            live: BTreeSet::new(),
+            rings_alive: Rings::default(),
+            rings_all: Rings::default(),
+            wanted: BTreeSet::new(),
+            wards: BTreeSet::new(),
+            explored_last: Ipv6Addr::UNSPECIFIED,
+            states: LinkStates::default(),
+            own_sequence: wall.as_millis(),
+            own_changed: false,
+            routes: Routes::new(),
+            routes_stale: false,
+            waiting: BTreeMap::new(),
+            guests: Guests::default(),
+            knocking: None,
+            handshake_tokens: super::receive::HANDSHAKES_BURST,
+            handshake_tokens_at: now,
+            schedule,
+            outputs: VecDeque::new(),
+            key,
+        }
+    }
+
+    /// Says which machines the document names. A machine that is absent is not spoken to:
+    /// its link is dropped at once and what it said is forgotten.
+    pub fn set_peers(&mut self, now: Moment, peers: Vec<Peer>) {
+        let mut gone: BTreeSet<Ipv6Addr> = self.links.keys().copied().collect();
+        let mut added = Vec::new();
+        for peer in peers {
+            let address = peer.id.address();
+            if address == self.own {
+                continue;
+            }
+            gone.remove(&address);
+            let link = self.links.entry(address).or_insert_with(|| {
+                added.push(address);
+                Link::new(peer.id, mac_key(&peer.id, self.cluster))
+            });
+            self.by_static_key.insert(link.static_key, address);
+            let endpoints: Vec<_> = peer.endpoints.into_iter().map(canonical).collect();
+            if link.endpoints != endpoints || (peer.alive && !link.alive) {
+                link.endpoints = endpoints;
+                link.dial.reset();
+                self.schedule.set_by(Timer::Link(address), now);
+            }
+            link.alive = peer.alive;
+        }
+        for address in gone {
+            self.evict(now, address);
+        }
+        let rings = self.settings.rings;
+        let living = self.links.iter().filter(|(_, link)| link.alive).map(|(peer, _)| *peer);
+        self.rings_alive = Rings::new(rings, living);
+        self.rings_all = Rings::new(rings, self.links.keys().copied());
+        self.choose(now);
+        self.ask_for_states(now, &added);
+        self.refresh_routes(now);
+    }
+
+    fn evict(&mut self, now: Moment, address: Ipv6Addr) {
+        self.take_down(now, address);
+        if let Some(mut link) = self.links.remove(&address) {
+            self.by_static_key.remove(&link.static_key);
+            for index in link.sessions.clear().into_iter().chain(link.dial.stop()) {
+                self.indices.remove(&index);
+            }
+        }
+        self.schedule.set(Timer::Link(address), None);
+        self.states.remove(address);
+        self.waiting.remove(&address);
+        self.wanted.remove(&address);
+        self.wards.remove(&address);
+        self.routes_stale = true;
+    }
+
+    /// Says which tickets' keys may knock.
+    pub fn set_invitations(&mut self, keys: BTreeSet<NodeId>) {
+        self.invitations = keys.into_iter().map(|id| (id.to_x25519(), id)).collect();
+        let dropped = self.guests.keep_invited(&self.invitations);
+        for index in dropped {
+            self.indices.remove(&index);
+        }
+    }
+
+    /// Sends a payload to a member, hop by hop. It may be lost on the way, as any datagram.
+    ///
+    /// # Errors
+    /// [`SendError`]: nothing was sent and nothing will be.
+    pub fn send(
+        &mut self,
+        now: Moment,
+        destination: NodeId,
+        protocol: Protocol,
+        payload: &[u8],
+    ) -> Result<(), SendError> {
+        let address = destination.address();
+        if address == self.own {
+            return Err(SendError::ToItself);
+        }
+        if payload.len() > PAYLOAD_LENGTH_MAX {
+            return Err(SendError::TooLong { length: payload.len(), limit: PAYLOAD_LENGTH_MAX });
+        }
+        let link = self.links.get(&address).ok_or(SendError::Unknown(destination))?;
+        let being_made = link.is_being_made();
+        if self.forward(TTL, address, self.own, protocol as u8, payload, None) {
+            return Ok(());
+        }
+        if !being_made {
+            return Err(SendError::NoRoute(destination));
+        }
+        let full = SendError::QueueFull(destination);
+        if !self.waiting.contains_key(&address) && self.waiting.len() >= WAITING_DESTINATIONS_MAX {
+            return Err(full);
+        }
+        let queue = self.waiting.entry(address).or_default();
+        if queue.len() >= WAITING_MAX {
+            return Err(full);
+        }
+        let until = now + self.settings.queue_timeout;
+        queue.push_back(Waiting { until, protocol, payload: payload.to_vec() });
+        self.schedule.set_by(Timer::Queue, until);
+        Ok(())
+    }
+
+    /// Hands a routed payload to the next neighbour. Returns whether there is one.
+    pub(super) fn forward(
+        &mut self,
+        ttl: u8,
+        destination: Ipv6Addr,
+        source: Ipv6Addr,
+        protocol: u8,
+        payload: &[u8],
+        came_from: Option<Ipv6Addr>,
+    ) -> bool {
+        let Some(hop) = self.routes.get(&destination).map(|route| route.first_hop) else {
+            return false;
+        };
+        // Only while members disagree about the links can the way lead back.
+        if Some(hop) == came_from {
+            return false;
+        }
+        let routed = Routed { ttl, destination, source, protocol, payload };
+        self.transmit(hop, &Frame::Routed(routed))
+    }
+
+    /// Sends a frame over a live link.
+    pub(super) fn transmit(&mut self, peer: Ipv6Addr, frame: &Frame<'_>) -> bool {
+        let sealed = self.links.get_mut(&peer).and_then(|link| link.seal(frame));
+        let Some((destination, datagram)) = sealed else { return false };
+        self.outputs.push_back(Output::Transmit { destination, datagram });
+        true
+    }
+
+    /// Sends the packets that waited for a destination that has a route, and forgets those that
+    /// waited too long.
+    pub(super) fn release_waiting(&mut self, now: Moment) {
+        let mut waiting = std::mem::take(&mut self.waiting);
+        for (destination, queue) in &mut waiting {
+            queue.retain(|packet| packet.until > now);
+            if self.routes.contains_key(destination) {
+                for packet in queue.drain(..) {
+                    let (own, protocol) = (self.own, packet.protocol as u8);
+                    self.forward(TTL, *destination, own, protocol, &packet.payload, None);
+                }
+            }
+        }
+        waiting.retain(|_, queue| !queue.is_empty());
+        let next = waiting.values().filter_map(|queue| queue.front()).map(|packet| packet.until);
+        self.schedule.set(Timer::Queue, next.min());
+        self.waiting = waiting;
+    }
+
+    /// When [`Mesh::handle_timeout`] wants to be called next.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Moment> {
+        self.schedule.next()
+    }
+
+    /// What is to be done next. To be asked until there is nothing, after every other call.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// Where a neighbour is spoken to.
+    #[must_use]
+    pub fn link_endpoint(&self, node: NodeId) -> Option<SocketAddr> {
+        self.links.get(&node.address())?.live.as_ref().map(|live| live.endpoint)
+    }
+
+    /// Tells the neighbours that the links close.
+    pub fn shutdown(&mut self, now: Moment) {
+        for peer in self.live.clone() {
+            self.transmit(peer, &Frame::Close);
+            self.take_down(now, peer);
+        }
+        self.schedule = Schedule::default();
+    }
+
+    /// The links and routes of this machine.
+    #[must_use]
+    pub fn report(&self) -> MeshReport {
+        let links = self.live.iter().filter_map(|peer| {
+            let link = self.links.get(peer)?;
+            let live = link.live.as_ref()?;
+            Some(LinkReport {
+                peer: link.id,
+                endpoint: live.endpoint,
+                rtt_ms: live.rtt_us.map(|rtt| f64::from(rtt) / 1_000.0),
+                since: live.since,
+                wanted: self.keeps(*peer),
+                bytes_sent: live.bytes_sent,
+                bytes_received: live.bytes_received,
+                packets_sent: live.packets_sent,
+                packets_received: live.packets_received,
+            })
+        });
+        let routes = self.routes.iter().filter_map(|(destination, route)| {
+            let price = u64::from(HOP_COST_US) * u64::from(route.hops);
+            let rtt = Duration::from_micros(route.cost_us.saturating_sub(price));
+            Some(RouteReport {
+                destination: self.links.get(destination)?.id,
+                first_hop: self.links.get(&route.first_hop)?.id,
+                hops: route.hops,
+                cost_ms: Duration::from_micros(route.cost_us).as_secs_f64() * 1_000.0,
+                rtt_ms: rtt.as_secs_f64() * 1_000.0,
+            })
+        });
+        MeshReport { node: self.key.node_id(), links: links.collect(), routes: routes.collect() }
+    }
+
+    /// An index no session has.
+    pub(super) fn free_index(&mut self) -> u32 {
+        loop {
+            let index = self.random.next_u32();
+            if !self.indices.contains_key(&index) {
+                return index;
+            }
+        }
+    }
+
+    /// Randomness for one handshake.
+    pub(super) fn seed(&mut self) -> [u8; 32] {
+        let mut seed = [0u8; 32];
+        self.random.fill_bytes(&mut seed);
+        seed
+    }
+
+    /// A number in 0.0..1.0.
+    pub(super) fn jitter(&mut self) -> f64 {
+        f64::from(self.random.next_u32()) / f64::from(u32::MAX)
+    }
+}
+
+/// An IPv4 address in one form only, however the socket shows it.
+pub(super) fn canonical(endpoint: SocketAddr) -> SocketAddr {
+    SocketAddr::new(endpoint.ip().to_canonical(), endpoint.port())
+}

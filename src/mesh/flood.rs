@@ -1,0 +1,249 @@
+//! How link state spreads: what is new is batched, sent to every neighbour that is not known to
+//! have it, and sent again until the neighbour confirms it.
+
+use std::collections::BTreeMap;
+use std::net::Ipv6Addr;
+use std::time::Duration;
+
+use crate::mesh::core::Mesh;
+use crate::mesh::link_state::Advertisement;
+use crate::mesh::link_state::NEIGHBOURS_MAX;
+use crate::mesh::output::Output;
+use crate::mesh::route;
+use crate::mesh::schedule::Timer;
+use crate::mesh::wire::FRAME_LENGTH_MAX;
+use crate::mesh::wire::Frame;
+use crate::mesh::wire::HELD_MAX;
+use crate::model::time::Moment;
+
+/// Datagrams of one kind to one neighbour in one batch; the rest follows in the next.
+const BURST: usize = 32;
+/// Confirmations kept for one neighbour.
+const CONFIRMATIONS_MAX: usize = 8_192;
+/// A new neighbour gets this long to say what it holds before it is sent everything else.
+const EXCHANGE_DELAY: Duration = Duration::from_millis(200);
+
+impl Mesh {
+    /// What the own links cost: the higher of what both ends say, so that both count alike.
+    pub(super) fn link_costs(&self) -> BTreeMap<Ipv6Addr, u32> {
+        let cost = |peer: &Ipv6Addr| {
+            let own = self.links.get(peer)?.live.as_ref()?.cost_us;
+            let theirs = self.states.get(*peer).and_then(|state| state.neighbours.get(&self.own));
+            Some((*peer, theirs.map_or(own, |theirs| own.max(*theirs))))
+        };
+        self.live.iter().filter_map(cost).collect()
+    }
+
+    /// Computes the routes anew and tells what follows from it.
+    pub(super) fn refresh_routes(&mut self, now: Moment) {
+        self.routes_stale = false;
+        let mut routes = route::compute(self.own, &self.link_costs(), &self.states, &self.routes);
+        // A member may name a neighbour that this machine does not know yet: no route for it.
+        routes.retain(|destination, _| self.links.contains_key(destination));
+        let same = routes.len() == self.routes.len()
+            && routes
+                .iter()
+                .zip(&self.routes)
+                .all(|((one, new), (other, old))| one == other && new.first_hop == old.first_hop);
+        self.routes = routes;
+        if !same {
+            self.outputs.push_back(Output::RoutesChanged);
+        }
+        if !self.waiting.is_empty() {
+            self.release_waiting(now);
+        }
+        self.schedule_explore(now);
+    }
+
+    /// Tells a new neighbour what is held here, and gets ready to send it what it lacks.
+    pub(super) fn exchange_states(&mut self, now: Moment, peer: Ipv6Addr) {
+        let live = self.links.get_mut(&peer).and_then(|link| link.live.as_mut());
+        let Some(live) = live else { return };
+        live.confirmations =
+            self.states.iter().map(|state| (state.origin, state.sequence)).collect();
+        live.pending =
+            self.states.iter().map(|state| (state.origin, now + EXCHANGE_DELAY)).collect();
+        self.schedule.set_by(Timer::Flood, now + self.settings.flood_delay);
+    }
+
+    /// Asks the neighbours for the link state of machines that have just become known.
+    pub(super) fn ask_for_states(&mut self, now: Moment, origins: &[Ipv6Addr]) {
+        for origin in origins.iter().filter(|origin| self.states.get(**origin).is_none()) {
+            for link in self.links.values_mut() {
+                if let Some(live) = &mut link.live {
+                    live.confirmations.insert(*origin, 0);
+                }
+            }
+        }
+        if !origins.is_empty() && !self.live.is_empty() {
+            self.schedule.set_by(Timer::Flood, now + self.settings.flood_delay);
+        }
+    }
+
+    /// Asks again for link state that nobody has sent.
+    pub(super) fn ask_for_missing_states(&mut self, now: Moment) {
+        let lacks = |peer: &Ipv6Addr| self.states.get(*peer).is_none();
+        let living = self.links.iter().filter(|(_, link)| link.alive).map(|(peer, _)| *peer);
+        let missing: Vec<_> = living.filter(lacks).take(HELD_MAX).collect();
+        self.ask_for_states(now, &missing);
+    }
+
+    /// Takes advertisements from a neighbour.
+    pub(super) fn receive_states(&mut self, now: Moment, peer: Ipv6Addr, states: &[&[u8]]) {
+        for bytes in states {
+            let Some((origin, sequence)) = Advertisement::peek(bytes) else { continue };
+            if origin == self.own {
+                self.receive_own_state(bytes, sequence);
+            } else if self.states.sequence(origin).is_none_or(|held| held < sequence) {
+                self.receive_new_state(now, peer, origin, bytes);
+            }
+            let held = self.held(origin);
+            let live = self.links.get_mut(&peer).and_then(|link| link.live.as_mut());
+            let Some(live) = live else { return };
+            if held.is_some_and(|held| held > sequence) {
+                live.pending.entry(origin).or_insert(now);
+            } else {
+                live.pending.remove(&origin);
+            }
+            // What cannot be judged here, because its origin is not known here, is confirmed
+            // too: it would be sent for ever. Once its origin becomes known it is asked for.
+            if live.confirmations.len() < CONFIRMATIONS_MAX {
+                live.confirmations.insert(origin, sequence);
+            }
+        }
+        self.schedule.set_by(Timer::Flood, now + self.settings.flood_delay);
+    }
+
+    fn held(&self, origin: Ipv6Addr) -> Option<u64> {
+        if origin == self.own { Some(self.own_sequence) } else { self.states.sequence(origin) }
+    }
+
+    fn receive_new_state(&mut self, now: Moment, peer: Ipv6Addr, origin: Ipv6Addr, bytes: &[u8]) {
+        let Some(link) = self.links.get(&origin) else { return };
+        let Some(advertisement) = Advertisement::open(bytes, link.id, self.cluster) else { return };
+        self.routes_stale |= self.states.insert(advertisement);
+        self.spread(now, origin, Some(peer));
+    }
+
+    /// An advertisement of an earlier life of this machine outlives it: the next one is made to
+    /// count higher.
+    fn receive_own_state(&mut self, bytes: &[u8], sequence: u64) {
+        if sequence > self.own_sequence
+            && Advertisement::open(bytes, self.key.node_id(), self.cluster).is_some()
+        {
+            self.own_sequence = sequence;
+            self.own_changed = true;
+        }
+    }
+
+    fn spread(&mut self, now: Moment, origin: Ipv6Addr, except: Option<Ipv6Addr>) {
+        for peer in self.live.iter().filter(|peer| Some(**peer) != except) {
+            if let Some(live) = self.links.get_mut(peer).and_then(|link| link.live.as_mut()) {
+                live.pending.insert(origin, now);
+            }
+        }
+    }
+
+    /// Takes what a neighbour says it holds: what it has needs no sending, what it lacks does.
+    pub(super) fn receive_held(&mut self, now: Moment, peer: Ipv6Addr, held: &[(Ipv6Addr, u64)]) {
+        for (origin, sequence) in held {
+            let Some(ours) = self.states.sequence(*origin) else { continue };
+            let live = self.links.get_mut(&peer).and_then(|link| link.live.as_mut());
+            let Some(live) = live else { return };
+            if *sequence >= ours {
+                live.pending.remove(origin);
+            } else {
+                live.pending.entry(*origin).or_insert(now);
+                self.schedule.set_by(Timer::Flood, now + self.settings.flood_delay);
+            }
+        }
+    }
+
+    /// Sends what waits to be sent to the neighbours.
+    pub(super) fn flood(&mut self, now: Moment) {
+        if self.own_changed {
+            self.advertise(now);
+        }
+        if self.routes_stale {
+            self.refresh_routes(now);
+        }
+        let mut next: Option<Moment> = None;
+        for peer in self.live.clone() {
+            let confirmed_all = self.send_confirmations(peer);
+            let due = self.send_states(now, peer);
+            let soon = (!confirmed_all).then(|| now + self.settings.flood_delay);
+            next = next.into_iter().chain(due).chain(soon).min();
+        }
+        if let Some(next) = next {
+            self.schedule.set_by(Timer::Flood, next.max(now + self.settings.flood_delay));
+        }
+    }
+
+    fn advertise(&mut self, now: Moment) {
+        self.own_changed = false;
+        self.own_sequence = self.own_sequence.saturating_add(1);
+        let mut neighbours: Vec<(usize, Ipv6Addr, u32)> = Vec::new();
+        for peer in &self.live {
+            let live = self.links.get(peer).and_then(|link| link.live.as_ref());
+            let degree = self.states.get(*peer).map_or(0, |state| state.neighbours.len());
+            neighbours.extend(live.map(|live| (degree, *peer, live.cost_us)));
+        }
+        // More links than an advertisement holds: those with few other links need this one most.
+        neighbours.sort_unstable();
+        let neighbours = neighbours
+            .into_iter()
+            .take(NEIGHBOURS_MAX)
+            .map(|(_, peer, cost)| (peer, cost))
+            .collect();
+        let (cluster, sequence) = (self.cluster, self.own_sequence);
+        self.states.insert(Advertisement::sign(&self.key, cluster, sequence, &neighbours));
+        self.spread(now, self.own, None);
+    }
+
+    fn send_confirmations(&mut self, peer: Ipv6Addr) -> bool {
+        for _ in 0..BURST {
+            let live = self.links.get_mut(&peer).and_then(|link| link.live.as_mut());
+            let Some(live) = live else { return true };
+            let mut held = Vec::new();
+            while held.len() < HELD_MAX
+                && let Some(entry) = live.confirmations.pop_first()
+            {
+                held.push(entry);
+            }
+            if held.is_empty() {
+                return true;
+            }
+            self.transmit(peer, &Frame::Held(held));
+        }
+        false
+    }
+
+    /// Sends the advertisements that are due. Returns when the next one is.
+    fn send_states(&mut self, now: Moment, peer: Ipv6Addr) -> Option<Moment> {
+        let link = self.links.get_mut(&peer)?;
+        let live = link.live.as_mut()?;
+        live.pending.retain(|origin, _| self.states.get(*origin).is_some());
+        let mut frames: Vec<Vec<&[u8]>> = Vec::new();
+        let mut room = 0;
+        for (origin, due) in live.pending.iter_mut().filter(|(_, due)| **due <= now) {
+            let Some(state) = self.states.get(*origin) else { continue };
+            if room < state.bytes.len() + 2 {
+                if frames.len() == BURST {
+                    break;
+                }
+                frames.push(Vec::new());
+                room = FRAME_LENGTH_MAX - 1;
+            }
+            room = room.saturating_sub(state.bytes.len() + 2);
+            frames.last_mut()?.push(&state.bytes);
+            *due = now + self.settings.flood_retry;
+        }
+        let next = live.pending.values().min().copied();
+        for states in frames {
+            if let Some((destination, datagram)) = link.seal(&Frame::States(states)) {
+                self.outputs.push_back(Output::Transmit { destination, datagram });
+            }
+        }
+        next
+    }
+}

@@ -1,0 +1,338 @@
+//! What the network does to a mesh. Nothing here is believed before it is authenticated.
+
+use std::net::Ipv6Addr;
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+
+use crate::mesh::core::IndexOwner;
+use crate::mesh::core::Mesh;
+use crate::mesh::core::canonical;
+use crate::mesh::handshake::Accepted;
+use crate::mesh::handshake::Purpose;
+use crate::mesh::handshake::Welcome;
+use crate::mesh::handshake::mac;
+use crate::mesh::output::Output;
+use crate::mesh::output::Protocol;
+use crate::mesh::schedule::Timer;
+use crate::mesh::session::Session;
+use crate::mesh::wire::DATAGRAM_LENGTH_MAX;
+use crate::mesh::wire::Frame;
+use crate::mesh::wire::Packet;
+use crate::mesh::wire::Probe;
+use crate::mesh::wire::Routed;
+use crate::mesh::wire::write_response;
+use crate::model::time::Moment;
+
+/// Handshakes answered at once, and per second from then on: two scalar multiplications each.
+pub(super) const HANDSHAKES_BURST: u32 = 512;
+const HANDSHAKES_PER_SECOND: u32 = 256;
+
+impl Mesh {
+    /// Takes a datagram from the socket; it is opened where it lies.
+    pub fn handle_datagram(&mut self, now: Moment, source: SocketAddr, datagram: &mut [u8]) {
+        if datagram.len() > DATAGRAM_LENGTH_MAX {
+            return;
+        }
+        let source = canonical(source);
+        match Packet::read(datagram) {
+            Some(Packet::Initiation { sender, noise, covered, mac }) => {
+                self.receive_initiation(now, source, sender, noise, covered, mac);
+            }
+            Some(Packet::Response { sender, receiver, noise }) => {
+                self.receive_response(now, source, sender, receiver, noise);
+            }
+            Some(Packet::Transport { receiver, counter }) => match self.indices.get(&receiver) {
+                Some(IndexOwner::Link(peer)) => {
+                    let peer = *peer;
+                    self.receive_transport(now, source, peer, receiver, counter, datagram);
+                }
+                Some(IndexOwner::Guest) => {
+                    self.receive_from_guest(now, source, receiver, counter, datagram);
+                    self.tend_guests(now);
+                }
+                Some(IndexOwner::Knocking) => {
+                    self.receive_from_host(now, source, receiver, counter, datagram);
+                    self.tend_knock(now);
+                }
+                None => {}
+            },
+            None => {}
+        }
+    }
+
+    fn receive_initiation(
+        &mut self,
+        now: Moment,
+        source: SocketAddr,
+        sender: u32,
+        noise: &[u8],
+        covered: &[u8],
+        claimed: &[u8],
+    ) {
+        let expected = mac(&self.own_mac_key, covered);
+        // Not a secret worth the timing of its comparison: it only keeps scanners out.
+        if expected != *claimed || !self.take_handshake_token(now) {
+            return;
+        }
+        let seed = self.seed();
+        let Some(handshaker) = &self.handshaker else { return };
+        let Some(accepted) = handshaker.accept(noise, seed) else { return };
+        match accepted.hello.purpose {
+            Purpose::Link => self.accept_link(now, source, sender, accepted),
+            Purpose::Knock => self.accept_knock(now, source, sender, accepted),
+        }
+    }
+
+    fn take_handshake_token(&mut self, now: Moment) -> bool {
+        let elapsed = now.since(self.handshake_tokens_at).as_millis();
+        let gained =
+            u32::try_from(elapsed).unwrap_or(u32::MAX).saturating_mul(HANDSHAKES_PER_SECOND)
+                / 1_000;
+        if gained > 0 {
+            self.handshake_tokens =
+                self.handshake_tokens.saturating_add(gained).min(HANDSHAKES_BURST);
+            self.handshake_tokens_at = now;
+        }
+        let Some(rest) = self.handshake_tokens.checked_sub(1) else { return false };
+        self.handshake_tokens = rest;
+        true
+    }
+
+    fn accept_link(&mut self, now: Moment, source: SocketAddr, sender: u32, accepted: Accepted) {
+        let Some(&peer) = self.by_static_key.get(&accepted.remote_static) else { return };
+        let Some(link) = self.links.get_mut(&peer) else { return };
+        let hello = accepted.hello;
+        let copied = link.timestamp.is_some_and(|latest| hello.timestamp <= latest);
+        if hello.id != *link.id.as_bytes() || copied {
+            return;
+        }
+        link.timestamp = Some(hello.timestamp);
+        let Some(session) = self.answer(now, source, sender, accepted) else { return };
+        self.indices.insert(session.local_index, IndexOwner::Link(peer));
+        let Some(link) = self.links.get_mut(&peer) else { return };
+        if let Some((before, _)) = link.sessions.next.replace((session, hello.boot)) {
+            self.indices.remove(&before.local_index);
+        }
+    }
+
+    fn accept_knock(&mut self, now: Moment, source: SocketAddr, sender: u32, accepted: Accepted) {
+        let Some(&invitation) = self.invitations.get(&accepted.remote_static) else { return };
+        if accepted.hello.id != *invitation.as_bytes() {
+            return;
+        }
+        if let Some(session) = self.answer(now, source, sender, accepted) {
+            self.open_door(now, invitation, session, source);
+        }
+    }
+
+    fn answer(
+        &mut self,
+        now: Moment,
+        source: SocketAddr,
+        sender: u32,
+        accepted: Accepted,
+    ) -> Option<Session> {
+        let index = self.free_index();
+        let (keys, message) = accepted.answer(&Welcome { boot: self.boot, observed: source })?;
+        let session = Session::new(&keys, index, sender, false, now)?;
+        let datagram = write_response(index, sender, &message);
+        self.outputs.push_back(Output::Transmit { destination: source, datagram });
+        Some(session)
+    }
+
+    fn receive_response(
+        &mut self,
+        now: Moment,
+        source: SocketAddr,
+        sender: u32,
+        receiver: u32,
+        noise: &[u8],
+    ) {
+        match self.indices.get(&receiver) {
+            Some(IndexOwner::Link(peer)) => {
+                let peer = *peer;
+                self.link_answered(now, source, peer, sender, receiver, noise);
+            }
+            Some(IndexOwner::Knocking) => {
+                let attempt =
+                    self.knocking.as_mut().and_then(|knocking| knocking.dial.attempt_mut());
+                let Some(attempt) = attempt.filter(|attempt| attempt.index == receiver) else {
+                    return;
+                };
+                let Some((keys, _)) = attempt.initiated.finish(noise) else { return };
+                let Some(session) = Session::new(&keys, receiver, sender, true, now) else {
+                    return;
+                };
+                self.knock_connected(now, source, session);
+                self.indices.insert(receiver, IndexOwner::Knocking);
+            }
+            _ => {}
+        }
+    }
+
+    fn link_answered(
+        &mut self,
+        now: Moment,
+        source: SocketAddr,
+        peer: Ipv6Addr,
+        sender: u32,
+        receiver: u32,
+        noise: &[u8],
+    ) {
+        let Some(link) = self.links.get_mut(&peer) else { return };
+        let attempt = link.dial.attempt_mut().filter(|attempt| attempt.index == receiver);
+        let Some(attempt) = attempt else { return };
+        let Some((keys, welcome)) = attempt.initiated.finish(noise) else { return };
+        let Some(session) = Session::new(&keys, receiver, sender, true, now) else { return };
+        // The index lives on as the session's.
+        link.dial.stop();
+        link.explored = false;
+        let (restarted, dropped) = link.sessions.install(session, welcome.boot, false);
+        if let Some(index) = dropped {
+            self.indices.remove(&index);
+        }
+        self.established(now, peer, source, restarted);
+        self.ping(now, peer);
+        self.observe(peer, welcome.observed);
+        self.reschedule(now, peer);
+    }
+
+    /// A session has proved to work both ways.
+    fn established(&mut self, now: Moment, peer: Ipv6Addr, source: SocketAddr, restarted: bool) {
+        let Some(link) = self.links.get_mut(&peer) else { return };
+        match &mut link.live {
+            Some(live) if !restarted => {
+                live.received_at = now;
+                live.endpoint = source;
+                link.last_endpoint = Some(source);
+            }
+            _ => self.bring_up(now, peer, source),
+        }
+    }
+
+    /// The other side has used the session that was prepared for it. When both sides dialled at
+    /// once there are two: both speak under the one that the higher address began.
+    fn promote(&mut self, now: Moment, peer: Ipv6Addr, source: SocketAddr) {
+        let own_is_higher = self.own > peer;
+        let crossing = self.settings.link_timeout;
+        let Some(link) = self.links.get_mut(&peer) else { return };
+        let Some((session, boot)) = link.sessions.next.take() else { return };
+        let aside = own_is_higher
+            && link.sessions.current.as_ref().is_some_and(|current| {
+                current.initiator && now.since(current.created_at) < crossing
+            });
+        let (restarted, dropped) = link.sessions.install(session, boot, aside);
+        link.explored = false;
+        let attempt = link.dial.stop();
+        for index in dropped.into_iter().chain(attempt) {
+            self.indices.remove(&index);
+        }
+        self.established(now, peer, source, restarted);
+    }
+
+    fn receive_transport(
+        &mut self,
+        now: Moment,
+        source: SocketAddr,
+        peer: Ipv6Addr,
+        index: u32,
+        counter: u64,
+        datagram: &mut [u8],
+    ) {
+        let length = datagram.len() as u64;
+        let Some(link) = self.links.get_mut(&peer) else { return };
+        let is_next = link.sessions.is_next(index);
+        let Some(session) = link.sessions.by_index(index) else { return };
+        let Some(opened) = session.open(counter, datagram) else { return };
+        if is_next {
+            self.promote(now, peer, source);
+        }
+        let Some(link) = self.links.get_mut(&peer) else { return };
+        let Some(live) = &mut link.live else { return };
+        live.received_at = now;
+        live.bytes_received += length;
+        live.packets_received += 1;
+        let current =
+            link.sessions.current.as_ref().is_some_and(|session| session.local_index == index);
+        if opened.newest && current && live.endpoint != source {
+            live.endpoint = source;
+            link.last_endpoint = Some(source);
+        }
+        if let Some(frame) = Frame::read(opened.frame) {
+            self.receive_frame(now, peer, &frame);
+        }
+        if is_next {
+            self.ping(now, peer);
+            self.reschedule(now, peer);
+        }
+    }
+
+    fn receive_frame(&mut self, now: Moment, peer: Ipv6Addr, frame: &Frame<'_>) {
+        match frame {
+            Frame::Ping(probe) => {
+                let wanted = self.keeps(peer);
+                let observed = self.links.get(&peer).and_then(|link| link.live.as_ref());
+                let Some(observed) = observed.map(|live| live.endpoint) else { return };
+                self.transmit(peer, &Frame::Pong(Probe { token: probe.token, wanted, observed }));
+                self.receive_probe(now, peer, probe);
+            }
+            Frame::Pong(probe) => {
+                let live = self.links.get_mut(&peer).and_then(|link| link.live.as_mut());
+                let Some(live) = live else { return };
+                if live.ponged(probe.token, now, &self.settings) {
+                    self.own_changed = true;
+                    self.routes_stale = true;
+                    self.schedule.set_by(Timer::Flood, now + self.settings.flood_delay);
+                }
+                self.receive_probe(now, peer, probe);
+            }
+            Frame::Routed(routed) => self.receive_routed(peer, routed),
+            Frame::States(states) => self.receive_states(now, peer, states),
+            Frame::Held(held) => self.receive_held(now, peer, held),
+            Frame::Close => self.closed(now, peer),
+            Frame::KnockChunk { .. } | Frame::KnockHeld(_) => {}
+        }
+    }
+
+    fn receive_probe(&mut self, now: Moment, peer: Ipv6Addr, probe: &Probe) {
+        if let Some(live) = self.links.get_mut(&peer).and_then(|link| link.live.as_mut())
+            && std::mem::replace(&mut live.wanted_there, probe.wanted) != probe.wanted
+        {
+            self.schedule.set_by(Timer::Link(peer), now);
+        }
+        self.observe(peer, probe.observed);
+    }
+
+    /// A neighbour says how it sees this machine.
+    fn observe(&mut self, peer: Ipv6Addr, observed: SocketAddr) {
+        let live = self.links.get_mut(&peer).and_then(|link| link.live.as_mut());
+        if live.is_some_and(|live| live.observed.replace(observed) != Some(observed)) {
+            self.outputs.push_back(Output::ObservedAddress(observed));
+        }
+    }
+
+    fn receive_routed(&mut self, peer: Ipv6Addr, routed: &Routed<'_>) {
+        let Routed { ttl, destination, source, protocol, payload } = *routed;
+        if destination != self.own {
+            if ttl > 1 && source != self.own {
+                self.forward(ttl - 1, destination, source, protocol, payload, Some(peer));
+            }
+            return;
+        }
+        let Some(source) = self.links.get(&source).map(|link| link.id) else { return };
+        let Some(protocol) = Protocol::from_byte(protocol) else { return };
+        let payload = Bytes::copy_from_slice(payload);
+        self.outputs.push_back(Output::Deliver { source, protocol, payload });
+    }
+
+    /// A neighbour has closed the link. If it is still wanted it is dialled again, after a pause
+    /// in which the neighbour can go.
+    fn closed(&mut self, now: Moment, peer: Ipv6Addr) {
+        self.take_down(now, peer);
+        if let Some(link) = self.links.get_mut(&peer) {
+            link.dial.postpone(now + self.settings.ping_interval);
+        }
+        self.reschedule(now, peer);
+    }
+}

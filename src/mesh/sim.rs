@@ -1,0 +1,250 @@
+//! A seeded network of many meshes in one thread and no real time: loss, delay, cut pairs,
+//! machines that move, die and return.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use rand::Rng;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+
+use crate::mesh::core::Mesh;
+use crate::mesh::fixture::cluster;
+use crate::mesh::fixture::key;
+use crate::mesh::output::Output;
+use crate::mesh::output::Peer;
+use crate::mesh::settings::MeshSettings;
+use crate::model::identity::NodeId;
+use crate::model::time::Moment;
+use crate::model::time::Timestamp;
+
+/// One datagram as it was sent.
+#[derive(Debug, Clone)]
+pub struct Sent {
+    pub source: SocketAddr,
+    pub destination: SocketAddr,
+    pub datagram: Vec<u8>,
+}
+
+/// One machine.
+pub struct Machine {
+    pub mesh: Option<Mesh>,
+    pub endpoint: SocketAddr,
+    pub id: NodeId,
+    /// What came out of the mesh, datagrams aside.
+    pub outputs: Vec<Output>,
+}
+
+/// The network.
+pub struct Sim {
+    pub now: Moment,
+    pub machines: Vec<Machine>,
+    /// Lost datagrams in a hundred.
+    pub loss_percent: u32,
+    pub delay: Duration,
+    /// All datagrams sent, kept when asked for.
+    pub capture: Option<Vec<Sent>>,
+    pub sent_count: u64,
+    settings: MeshSettings,
+    cut: BTreeSet<(usize, usize)>,
+    flying: BTreeMap<(Moment, u64), Sent>,
+    flown: u64,
+    random: StdRng,
+    starts: u8,
+}
+
+pub fn seconds(count: u64) -> Duration {
+    Duration::from_secs(count)
+}
+
+impl Sim {
+    /// `count` machines that know each other and do not run yet.
+    pub fn new(count: usize, seed: u8) -> Self {
+        let machines = (0..count)
+            .map(|index| Machine {
+                mesh: None,
+                endpoint: format!("10.0.{}.{}:4863", index / 200, index % 200 + 1).parse().unwrap(),
+                id: key(index).node_id(),
+                outputs: Vec::new(),
+            })
+            .collect();
+        Self {
+            now: Moment::START,
+            machines,
+            loss_percent: 0,
+            delay: Duration::from_millis(1),
+            capture: None,
+            sent_count: 0,
+            settings: MeshSettings::default(),
+            cut: BTreeSet::new(),
+            flying: BTreeMap::new(),
+            flown: 0,
+            random: StdRng::from_seed([seed; 32]),
+            starts: 0,
+        }
+    }
+
+    /// The same, all running and knowing each other.
+    pub fn running(count: usize, seed: u8) -> Self {
+        let mut sim = Self::new(count, seed);
+        (0..count).for_each(|index| sim.start(index));
+        sim
+    }
+
+    /// Starts a machine, or starts it anew; its wall clock goes with the simulation.
+    pub fn start(&mut self, index: usize) {
+        let wall = Timestamp::from_millis(1_000_000).after(self.now.elapsed());
+        self.start_at(index, wall);
+    }
+
+    /// Starts a machine whose wall clock shows `wall`.
+    pub fn start_at(&mut self, index: usize, wall: Timestamp) {
+        self.starts += 1;
+        let seed = [self.starts; 32];
+        let settings = self.settings.clone();
+        let mesh = Mesh::new(key(index), cluster(0), settings, seed, self.now, wall);
+        self.machines[index].mesh = Some(mesh);
+        let peers = self.peers(|_| true);
+        self.set_peers(index, peers);
+    }
+
+    /// All machines that `alive` is asked about.
+    pub fn peers(&self, alive: impl Fn(usize) -> bool) -> Vec<Peer> {
+        let peer = |(index, machine): (usize, &Machine)| Peer {
+            id: machine.id,
+            endpoints: vec![machine.endpoint],
+            alive: alive(index),
+        };
+        self.machines.iter().enumerate().map(peer).collect()
+    }
+
+    pub fn set_peers(&mut self, index: usize, peers: Vec<Peer>) {
+        let now = self.now;
+        self.with(index, |mesh| mesh.set_peers(now, peers));
+    }
+
+    /// Calls a machine's mesh and does what it wants done.
+    pub fn with<T>(&mut self, index: usize, call: impl FnOnce(&mut Mesh) -> T) -> T {
+        let mesh = self.machines[index].mesh.as_mut().unwrap();
+        let result = call(mesh);
+        while let Some(output) = self.machines[index].mesh.as_mut().unwrap().poll_output() {
+            match output {
+                Output::Transmit { destination, datagram } => {
+                    assert!(datagram.len() <= super::wire::DATAGRAM_LENGTH_MAX);
+                    let source = self.machines[index].endpoint;
+                    self.post(Sent { source, destination, datagram });
+                }
+                other => self.machines[index].outputs.push(other),
+            }
+        }
+        result
+    }
+
+    /// Puts a datagram on the wire.
+    pub fn post(&mut self, sent: Sent) {
+        self.sent_count += 1;
+        if let Some(capture) = &mut self.capture {
+            capture.push(sent.clone());
+        }
+        if self.random.next_u32() % 100 < self.loss_percent {
+            return;
+        }
+        let jitter = self.delay.mul_f64(f64::from(self.random.next_u32() % 100) / 1_000.0);
+        self.flown += 1;
+        self.flying.insert((self.now + self.delay + jitter, self.flown), sent);
+    }
+
+    pub fn cut(&mut self, one: usize, other: usize) {
+        self.cut.insert((one.min(other), one.max(other)));
+    }
+
+    pub fn heal(&mut self) {
+        self.cut.clear();
+    }
+
+    /// Runs until `done` holds. Panics when it does not within `limit`.
+    pub fn run_until(&mut self, limit: Duration, done: impl Fn(&Self) -> bool) {
+        let end = self.now + limit;
+        while !done(self) {
+            assert!(self.step(end), "not reached within {limit:?}");
+        }
+    }
+
+    /// Runs for `time`.
+    pub fn run(&mut self, time: Duration) {
+        let end = self.now + time;
+        while self.step(end) {}
+        self.now = end;
+    }
+
+    /// Does what comes next, if it comes before `end`.
+    fn step(&mut self, end: Moment) -> bool {
+        let timers =
+            self.machines.iter().enumerate().filter_map(|(index, machine)| {
+                Some((machine.mesh.as_ref()?.poll_timeout()?, index))
+            });
+        let timer = timers.min();
+        let arrival = self.flying.keys().next().copied();
+        match (timer, arrival) {
+            (Some((time, index)), arrival)
+                if time < end && arrival.is_none_or(|arrival| time <= arrival.0) =>
+            {
+                self.now = self.now.max(time);
+                let now = self.now;
+                self.with(index, |mesh| mesh.handle_timeout(now));
+                true
+            }
+            (_, Some(arrival)) if arrival.0 < end => {
+                self.now = self.now.max(arrival.0);
+                let sent = self.flying.remove(&arrival).unwrap();
+                self.arrive(sent);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn arrive(&mut self, mut sent: Sent) {
+        let at = |endpoint| self.machines.iter().position(|machine| machine.endpoint == endpoint);
+        let Some(to) = at(sent.destination) else { return };
+        let from = at(sent.source).unwrap_or(usize::MAX);
+        if self.cut.contains(&(from.min(to), from.max(to))) || self.machines[to].mesh.is_none() {
+            return;
+        }
+        let now = self.now;
+        self.with(to, |mesh| mesh.handle_datagram(now, sent.source, &mut sent.datagram));
+    }
+
+    pub fn mesh(&self, index: usize) -> &Mesh {
+        self.machines[index].mesh.as_ref().unwrap()
+    }
+
+    /// The first hop and the number of hops from one machine to another.
+    pub fn route(&self, from: usize, to: usize) -> Option<(usize, u32)> {
+        let report = self.mesh(from).report();
+        let route = report.route(self.machines[to].id)?;
+        let hop = self.machines.iter().position(|machine| machine.id == route.first_hop)?;
+        Some((hop, route.hops))
+    }
+
+    /// Whether all of `group` reach each other.
+    pub fn is_connected(&self, group: &[usize]) -> bool {
+        group.iter().all(|from| {
+            let report = self.mesh(*from).report();
+            let reached: BTreeSet<_> =
+                report.routes.iter().map(|route| route.destination).collect();
+            group.iter().all(|to| from == to || reached.contains(&self.machines[*to].id))
+        })
+    }
+
+    pub fn link_count(&self, index: usize) -> usize {
+        self.mesh(index).report().links.len()
+    }
+
+    /// How often a machine said something.
+    pub fn count(&self, index: usize, of: impl Fn(&Output) -> bool) -> usize {
+        self.machines[index].outputs.iter().filter(|output| of(output)).count()
+    }
+}
