@@ -3,4 +3,12 @@
 
 pub mod change;
 pub mod document;
+pub mod error;
+pub mod files;
+pub mod home;
+pub mod identity_file;
+pub mod layers;
 pub mod path;
+pub mod position;
+pub mod schema;
+pub mod store;

@@ -4,6 +4,7 @@
 //! blobs in any order gives the same document. [`crate::config::store`] keeps it on disk.
 
 pub mod blob;
+mod guard;
 pub mod log;
 mod pending;
 mod tree;
@@ -24,6 +25,7 @@ use sha2::{Digest, Sha512};
 
 use crate::config::change::{Change, ChangeError};
 use crate::config::document::blob::{Blob, BlobError, Header};
+use crate::config::document::guard::guard;
 use crate::config::document::pending::Pending;
 use crate::config::document::versions::Versions;
 use crate::config::path::Path;
@@ -347,8 +349,10 @@ impl Document {
                 }
             }
         }
-        if let Err(error) = self.crdt.import_batch(&accepted) {
-            refused.push(DocumentError::Crdt(error.to_string()));
+        let imported =
+            guard(|| self.crdt.import_batch(&accepted).map_err(|error| error.to_string()));
+        if let Err(why) = imported.and_then(|result| result) {
+            refused.push(DocumentError::Crdt(why));
         }
         refused
     }
@@ -420,8 +424,11 @@ impl Document {
 
     fn import(&mut self, blob: Blob) -> Result<(), DocumentError> {
         let counter = self.check_payload(&blob)?;
-        if let Err(error) = self.crdt.import(blob.payload()) {
-            return Err(malformed(&blob, error.to_string()));
+        let imported =
+            guard(|| self.crdt.import(blob.payload()).map_err(|error| error.to_string()));
+        if let Err(why) = imported.and_then(|result| result) {
+            self.rebuild();
+            return Err(malformed(&blob, why));
         }
         self.record(blob, counter);
         Ok(())
@@ -432,8 +439,9 @@ impl Document {
     fn check_payload(&self, blob: &Blob) -> Result<i32, DocumentError> {
         let header = blob.header();
         let peer = peer_id(header.author, header.epoch);
-        let meta = LoroDoc::decode_import_blob_meta(blob.payload(), true)
-            .map_err(|error| malformed(blob, error.to_string()))?;
+        let meta = guard(|| LoroDoc::decode_import_blob_meta(blob.payload(), true))
+            .and_then(|result| result.map_err(|error| error.to_string()))
+            .map_err(|why| malformed(blob, why))?;
         if meta.mode.is_snapshot() {
             return Err(malformed(blob, "it is a snapshot, not an update".to_owned()));
         }
@@ -468,7 +476,7 @@ impl Document {
         self.crdt = LoroDoc::new();
         let payloads: Vec<Vec<u8>> =
             self.blobs.iter().map(|blob| blob.payload().to_vec()).collect();
-        // They were imported before; the CRDT holds whatever part of them it accepts again.
+        // They were imported before, so they are accepted again.
         let _ = self.crdt.import_batch(&payloads);
     }
 }
