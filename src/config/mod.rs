@@ -1,1 +1,14 @@
-//! Floor 1: what is wanted. Document, layers, merge, schema, and the store that alone touches the state folder.
+//! Floor 1: what is wanted. Document, layers, merge, schema, and the store that alone touches the
+//! state folder.
+
+pub mod change;
+pub mod document;
+pub mod error;
+pub mod files;
+pub mod home;
+pub mod identity_file;
+pub mod layers;
+pub mod path;
+pub mod position;
+pub mod schema;
+pub mod store;

@@ -1,0 +1,74 @@
+//! The configuration, typed. The doc comments are the descriptions in `raptor config schema`.
+
+pub mod compute;
+pub mod sections;
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::config::schema::compute::{ComputeType, ServerType};
+use crate::config::schema::sections::{
+    ClusterConfig, MembershipConfig, MeshConfig, ProvisionConfig, SpawnConfig, SshConfig,
+};
+
+/// Version of the configuration that this build reads and writes.
+pub const CONFIG_VERSION: u32 = 1;
+
+/// The configuration of raptor. Every layer may hold any part of it; keys that begin with
+/// `_comment` are ignored everywhere.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Version of this file's format: 1.
+    pub version: u32,
+    /// The cluster that `spawn` founds.
+    pub cluster: ClusterConfig,
+    /// The compute type that `spawn` uses unless told otherwise.
+    pub default_compute_type: String,
+    /// The server type that machines become unless told otherwise.
+    pub default_server_type: String,
+    /// Ways to get a machine, by name.
+    pub compute_types: BTreeMap<String, ComputeType>,
+    /// What machines are provisioned to be, by name.
+    pub server_types: BTreeMap<String, ServerType>,
+    /// The encrypted overlay network.
+    pub mesh: MeshConfig,
+    /// Finding out who lives.
+    pub membership: MembershipConfig,
+    /// Reaching machines through SSH.
+    pub ssh: SshConfig,
+    /// Getting machines from a back-end.
+    pub spawn: SpawnConfig,
+    /// Taking machines over.
+    pub provision: ProvisionConfig,
+    /// Your own values: kept, replicated, and never looked at by raptor.
+    pub user: Map<String, Value>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            version: CONFIG_VERSION,
+            cluster: ClusterConfig::default(),
+            default_compute_type: "local".to_owned(),
+            default_server_type: "headless".to_owned(),
+            compute_types: BTreeMap::new(),
+            server_types: BTreeMap::new(),
+            mesh: MeshConfig::default(),
+            membership: MembershipConfig::default(),
+            ssh: SshConfig::default(),
+            spawn: SpawnConfig::default(),
+            provision: ProvisionConfig::default(),
+            user: Map::new(),
+        }
+    }
+}
+
+/// The JSON Schema of the configuration.
+#[must_use]
+pub fn schema() -> Value {
+    schemars::schema_for!(Config).into()
+}

@@ -1,0 +1,148 @@
+//! The sections of the configuration.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::model::name::Name;
+
+/// The cluster that `spawn` founds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ClusterConfig {
+    /// Its name: 1 to 63 of a-z, 0-9 and inner hyphens.
+    #[schemars(with = "String")]
+    pub name: Name,
+}
+
+impl Default for ClusterConfig {
+    fn default() -> Self {
+        // "default" is a sound name, which the test of the defaults shows.
+        Self { name: Name::from_hostname("default") }
+    }
+}
+
+/// The encrypted overlay network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct MeshConfig {
+    /// UDP address and port at which an agent listens. A `local` machine takes a free port instead.
+    #[schemars(with = "String")]
+    pub listen: SocketAddr,
+    /// Rings that link the members: each member keeps at most twice as many links. 1 to 8.
+    pub rings: u8,
+    /// Milliseconds between two probes of a link.
+    pub ping_interval_ms: u64,
+    /// Milliseconds without an answer after which a link is down.
+    pub link_timeout_ms: u64,
+}
+
+impl Default for MeshConfig {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((std::net::Ipv6Addr::UNSPECIFIED, 4863)),
+            rings: 3,
+            ping_interval_ms: 1_000,
+            link_timeout_ms: 4_000,
+        }
+    }
+}
+
+/// Finding out who lives.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct MembershipConfig {
+    /// Milliseconds between two probes of a random member.
+    pub probe_period_ms: u64,
+    /// Milliseconds to wait for an answer before others are asked to probe; less than the period.
+    pub probe_timeout_ms: u64,
+    /// Milliseconds that a suspected member has to show that it lives.
+    pub suspicion_ms: u64,
+}
+
+impl Default for MembershipConfig {
+    fn default() -> Self {
+        Self { probe_period_ms: 1_000, probe_timeout_ms: 400, suspicion_ms: 3_000 }
+    }
+}
+
+/// Reaching machines through SSH. The user's own `ssh` is used, so `~/.ssh/config` holds as well.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct SshConfig {
+    /// Milliseconds until a connection attempt is given up.
+    pub connect_timeout_ms: u64,
+    /// Handshakes that may run at once. 1 to 1024.
+    pub concurrent_handshakes: u16,
+    /// Secret key to offer besides the user's own.
+    pub identity_file: Option<PathBuf>,
+    /// Configuration file for `ssh` instead of `~/.ssh/config`.
+    pub config_file: Option<PathBuf>,
+    /// More options for `ssh`, as in `ssh_config(5)`: name and value.
+    pub options: BTreeMap<String, String>,
+}
+
+impl Default for SshConfig {
+    fn default() -> Self {
+        Self {
+            connect_timeout_ms: 10_000,
+            concurrent_handshakes: 32,
+            identity_file: None,
+            config_file: None,
+            options: BTreeMap::new(),
+        }
+    }
+}
+
+/// Getting machines from a back-end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct SpawnConfig {
+    /// Machines that are made at once. 1 to 1024.
+    pub concurrent: u16,
+    /// Milliseconds until a machine that does not come up is given up.
+    pub timeout_ms: u64,
+}
+
+impl Default for SpawnConfig {
+    fn default() -> Self {
+        Self { concurrent: 16, timeout_ms: 300_000 }
+    }
+}
+
+/// Taking machines over.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ProvisionConfig {
+    /// Milliseconds until one machine's provisioning is given up.
+    pub timeout_ms: u64,
+    /// Milliseconds until one step is given up, unless its module says otherwise.
+    pub step_timeout_ms: u64,
+    /// Megabytes that must be free on a machine before it is taken over.
+    pub free_disk_mb: u64,
+    /// Milliseconds by which a machine's clock may differ from this one's.
+    pub clock_skew_ms: u64,
+}
+
+impl Default for ProvisionConfig {
+    fn default() -> Self {
+        Self {
+            timeout_ms: 1_800_000,
+            step_timeout_ms: 600_000,
+            free_disk_mb: 100,
+            clock_skew_ms: 60_000,
+        }
+    }
+}
+
+impl SshConfig {
+    /// `connect_timeout_ms` as a duration.
+    #[must_use]
+    pub fn connect_timeout(&self) -> Duration {
+        Duration::from_millis(self.connect_timeout_ms)
+    }
+}
