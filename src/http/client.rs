@@ -10,10 +10,19 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::agent::api::{
-    API_VERSION, AdmitRequest, AgentStatus, ApiError, Bootstrap, ExecRequest, LogLine, NewTicket,
-    SshInfo, TerminalRequest, TicketRequest, TicketRow, WriteRequest,
-};
+use crate::agent::api::API_VERSION;
+use crate::agent::api::AdmitRequest;
+use crate::agent::api::AgentStatus;
+use crate::agent::api::ApiError;
+use crate::agent::api::Bootstrap;
+use crate::agent::api::ExecRequest;
+use crate::agent::api::LogLine;
+use crate::agent::api::NewTicket;
+use crate::agent::api::SshInfo;
+use crate::agent::api::TerminalRequest;
+use crate::agent::api::TicketRequest;
+use crate::agent::api::TicketRow;
+use crate::agent::api::WriteRequest;
 use crate::http::exec_events::ExecEvents;
 use crate::http::socket_path::SocketPath;
 use crate::model::member::Member;

@@ -15,7 +15,8 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
-use crate::agent::api::{DocumentChange, ExecEvent};
+use crate::agent::api::DocumentChange;
+use crate::agent::api::ExecEvent;
 use crate::model::label::Selector;
 
 type Seen = Arc<Mutex<Vec<String>>>;
