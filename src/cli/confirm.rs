@@ -20,11 +20,7 @@ pub fn confirm(invocation: &Invocation, question: &str) -> Result<(), CliError> 
     ask(question, &mut std::io::stdin().lock(), &mut std::io::stderr())
 }
 
-fn ask(
-    question: &str,
-    input: &mut impl BufRead,
-    output: &mut impl Write,
-) -> Result<(), CliError> {
+fn ask(question: &str, input: &mut impl BufRead, output: &mut impl Write) -> Result<(), CliError> {
     write!(output, "{question}? [y/N] ")?;
     output.flush()?;
     let mut answer = String::new();

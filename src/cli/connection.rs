@@ -112,7 +112,8 @@ impl From<NoConnection> for CliError {
             }
             NoConnection::AllDead(attempts) => {
                 let many = attempts.len() > 1;
-                let text = if many { "no member of the cluster answers" } else { "no agent answers" };
+                let text =
+                    if many { "no member of the cluster answers" } else { "no agent answers" };
                 let error = attempts.into_iter().fold(Self::remote(text), |error, attempt| {
                     error.with_detail(format!("{}: {}", attempt.endpoint, attempt.why))
                 });
@@ -129,25 +130,43 @@ impl From<NoConnection> for CliError {
 /// # Errors
 /// Nobody answers ([`NoConnection`]), or `contexts.json` cannot be read.
 pub async fn open(invocation: &Invocation) -> Result<Connection, CliError> {
+    open_if_any(invocation)
+        .await?
+        .ok_or_else(|| NoConnection::NoCluster(invocation.cluster.clone()).into())
+}
+
+/// As [`open`]; none where this home knows no cluster and none was named.
+///
+/// # Errors
+/// As [`open`].
+pub async fn open_if_any(invocation: &Invocation) -> Result<Option<Connection>, CliError> {
     let mut contexts = read_contexts(invocation)?;
     let wanted = invocation.cluster.clone().or_else(|| contexts.current.clone());
     let context = wanted.as_ref().and_then(|name| contexts.contexts.get(name)).cloned();
     let candidates = candidates(invocation, context.as_ref());
     if candidates.is_empty() {
-        return Err(NoConnection::NoCluster(invocation.cluster.clone()).into());
+        return match &invocation.cluster {
+            Some(name) => Err(NoConnection::NoCluster(Some(name.clone())).into()),
+            None => Ok(None),
+        };
     }
-    let checked = if invocation.connect.is_some() { &invocation.cluster } else { &wanted };
+    // Who names an agent means that agent, whatever this home believes of the cluster.
+    let (checked, context) = match &invocation.connect {
+        Some(_) => (&invocation.cluster, None),
+        None => (&wanted, context),
+    };
     let mut attempts = Vec::new();
     for endpoint in candidates {
         let reached = match reach(invocation, &endpoint).await {
-            Ok(connection) => matches(&connection.status, checked.as_ref(), context.as_ref())
-                .map(|()| connection),
+            Ok(connection) => {
+                matches(&connection.status, checked.as_ref(), context.as_ref()).map(|()| connection)
+            }
             Err(why) => Err(why),
         };
         match reached {
             Ok(connection) => {
                 remember(invocation, &mut contexts, &connection);
-                return Ok(connection);
+                return Ok(Some(connection));
             }
             Err(why) => {
                 invocation.detail(&format!("{endpoint}: {why}"));
@@ -164,8 +183,9 @@ pub async fn open(invocation: &Invocation) -> Result<Connection, CliError> {
 /// The file is damaged or cannot be read.
 pub fn read_contexts(invocation: &Invocation) -> Result<Contexts, CliError> {
     Contexts::load(&invocation.home).map_err(|error| {
-        CliError::caused(Kind::Config, &error)
-            .with_hint("correct or remove the file; `raptor --connect user@host members` works without it")
+        CliError::caused(Kind::Config, &error).with_hint(
+            "correct or remove the file; `raptor --connect user@host members` works without it",
+        )
     })
 }
 
@@ -225,7 +245,9 @@ async fn dial(invocation: &Invocation, endpoint: &Endpoint) -> Result<Connection
     };
     let client = ApiClient::new(&socket).map_err(|error| error.to_string())?;
     match client.status().await {
-        Ok(status) => Ok(Connection { client, status, endpoint: endpoint.clone(), _bridge: bridge }),
+        Ok(status) => {
+            Ok(Connection { client, status, endpoint: endpoint.clone(), _bridge: bridge })
+        }
         Err(error) => Err(bridge.and_then(|bridge| bridge.failure()).unwrap_or(error.to_string())),
     }
 }
@@ -233,6 +255,10 @@ async fn dial(invocation: &Invocation, endpoint: &Endpoint) -> Result<Connection
 /// Moves the way that answered to the front. A list that cannot be written is no reason to fail.
 fn remember(invocation: &Invocation, contexts: &mut Contexts, connection: &Connection) {
     let cluster = &connection.status.cluster;
+    // A way that was named for one command is not kept: `context use --connect` keeps one.
+    if invocation.connect.is_some() {
+        return;
+    }
     let own = connection.endpoint == Endpoint::Unix(invocation.agent_socket());
     // This home's own agent is found without being remembered, and a machine that merely belongs
     // to a cluster keeps no list.

@@ -197,11 +197,13 @@ impl From<ClientError> for CliError {
             ClientError::Unreachable { .. } => Self::caused(Kind::Remote, &error)
                 .with_hint("`raptor agent status` tells whether the agent runs"),
             ClientError::TimedOut { .. } | ClientError::BrokenOff { .. } => {
-                Self::caused(Kind::Remote, &error)
-                    .with_hint("repeating is safe; the agent's log is `agent/agent.log` in its home")
+                Self::caused(Kind::Remote, &error).with_hint(
+                    "repeating is safe; the agent's log is `agent/agent.log` in its home",
+                )
             }
-            ClientError::Malformed { .. } => Self::caused(Kind::Remote, &error)
-                .with_hint("the agent's build may differ: compare `raptor version` with `raptor members`"),
+            ClientError::Malformed { .. } => Self::caused(Kind::Remote, &error).with_hint(
+                "the agent's build may differ: compare `raptor version` with `raptor members`",
+            ),
         }
     }
 }

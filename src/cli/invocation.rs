@@ -6,6 +6,7 @@ use crate::cli::arguments::GlobalArguments;
 use crate::cli::connection::Endpoint;
 use crate::cli::error::CliError;
 use crate::cli::output::Format;
+use crate::cli::output::tell;
 use crate::model::name::Name;
 
 /// What every command starts from.
@@ -39,8 +40,9 @@ impl Invocation {
     pub fn new(global: GlobalArguments) -> Result<Self, CliError> {
         let format = global.format();
         let home = match global.home {
-            Some(home) => std::path::absolute(&home)
-                .map_err(|error| CliError::file("find", &home, &error))?,
+            Some(home) => {
+                std::path::absolute(&home).map_err(|error| CliError::file("find", &home, &error))?
+            }
             None => default_home(rustix::process::geteuid().is_root(), |key| {
                 std::env::var_os(key).filter(|value| !value.is_empty()).map(PathBuf::from)
             })
@@ -89,14 +91,14 @@ impl Invocation {
     /// Tells a detail, for those who asked with `-v`.
     pub fn detail(&self, text: &str) {
         if self.verbosity > 0 {
-            eprintln!("{text}");
+            tell(text);
         }
     }
 
     /// Tells what was done, unless `-q`.
     pub fn note(&self, text: &str) {
         if !self.quiet {
-            eprintln!("{text}");
+            tell(text);
         }
     }
 }

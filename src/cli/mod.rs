@@ -20,6 +20,8 @@ pub mod connection;
 pub mod contexts;
 pub mod error;
 pub mod exit_status;
+pub mod interrupt;
+pub mod inventory;
 pub mod invocation;
 pub mod output;
 pub mod perform;

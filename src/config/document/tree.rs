@@ -128,9 +128,7 @@ fn from_loro(value: &LoroValue) -> Value {
         LoroValue::String(text) => Value::from(text.as_str()),
         LoroValue::List(items) => Value::Array(items.iter().map(from_loro).collect()),
         LoroValue::Map(map) => Value::Object(
-            map.iter()
-                .map(|(key, value)| (key.clone(), from_loro(value)))
-                .collect::<Map<_, _>>(),
+            map.iter().map(|(key, value)| (key.clone(), from_loro(value))).collect::<Map<_, _>>(),
         ),
     }
 }
