@@ -1,3 +1,7 @@
 //! The `raptor` program.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    raptor::cli::main(std::env::args_os())
+}

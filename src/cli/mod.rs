@@ -1,1 +1,53 @@
-//! Floor 5: one file per command. The only room that prints.
+//! Floor 5: the command line. One file a command, its arguments beside its function; the only room
+//! that prints.
+
+use std::ffi::OsString;
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::cli::arguments::Arguments;
+use crate::cli::error::CliError;
+use crate::cli::exit_status::ExitStatus;
+
+pub mod arguments;
+pub mod bridge;
+pub mod commands;
+pub mod configuration;
+pub mod confirm;
+pub mod connection;
+pub mod contexts;
+pub mod error;
+pub mod exit_status;
+pub mod interrupt;
+pub mod inventory;
+pub mod invocation;
+pub mod output;
+pub mod perform;
+pub mod quote;
+pub mod terminal;
+
+/// Parses, runs, and says how it ended. Errors are printed here and nowhere else.
+pub fn main(words: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments = match Arguments::try_parse_from(words) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and version end up here too, on standard output and with success.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    let as_json = arguments.global.format().is_json();
+    let status = match commands::run(arguments) {
+        Ok(status) => status,
+        Err(error) => report(&error, as_json),
+    };
+    status.into()
+}
+
+fn report(error: &CliError, as_json: bool) -> ExitStatus {
+    // Nobody is left to be told when standard error is gone.
+    let _ = std::io::stderr().write_all(error.render(as_json).as_bytes());
+    error.exit_status()
+}

@@ -1,1 +1,6 @@
 //! Floor 4: the API over an `AgentHandle`, and its client.
+
+pub mod client;
+pub mod exec_events;
+pub mod socket_path;
+pub mod terminal_frame;

@@ -1,0 +1,207 @@
+//! A unix socket on this machine that leads to an agent on another, through SSH.
+//!
+//! The API's client speaks to sockets only; a temporary one, in a folder that nobody else can
+//! enter, hands each of its connections to a session of `raptor agent connect` over there.
+
+use std::fmt;
+use std::fs::DirBuilder;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+
+use data_encoding::HEXLOWER;
+use futures_util::future::BoxFuture;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Semaphore;
+
+use crate::cli::invocation::Invocation;
+use crate::http::socket_path::SocketPath;
+use crate::model::destination::Destination;
+
+/// Sessions at once on one SSH connection: `sshd` refuses an 11th (`MaxSessions`).
+const SESSIONS_MAX: usize = 8;
+
+/// Bytes both ways.
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<Any: AsyncRead + AsyncWrite + Send + Unpin> Stream for Any {}
+
+/// Opens sessions to a far agent's socket.
+pub trait Bridge: Send + Sync {
+    /// One more session; the error is a sentence that names the machine and the cause.
+    fn open(&self) -> BoxFuture<'_, Result<Box<dyn Stream>, String>>;
+}
+
+/// Logs in to `destination`, where `raptor agent connect` will be run for every session.
+async fn log_in(
+    invocation: &Invocation,
+    destination: &Destination,
+) -> Result<Box<dyn Bridge>, String> {
+    let _ = invocation;
+    Err(format!("{destination}: reaching an agent through SSH is not wired"))
+}
+
+/// The temporary socket, open as long as this value lives.
+pub struct BridgeListener {
+    folder: PathBuf,
+    socket: PathBuf,
+    failure: Arc<Mutex<Option<String>>>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl fmt::Debug for BridgeListener {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("BridgeListener")
+            .field("socket", &self.socket)
+            .finish_non_exhaustive()
+    }
+}
+
+impl BridgeListener {
+    /// Logs in to `destination` and opens the socket.
+    ///
+    /// # Errors
+    /// A sentence for people: the login failed, or no temporary folder can be made.
+    pub async fn open(invocation: &Invocation, destination: &Destination) -> Result<Self, String> {
+        let bridge = log_in(invocation, destination).await?;
+        Self::listen(&runtime_folder(), bridge)
+            .map_err(|error| format!("cannot open a temporary socket: {error}"))
+    }
+
+    fn listen(parent: &Path, bridge: Box<dyn Bridge>) -> io::Result<Self> {
+        let mut random = [0u8; 8];
+        getrandom::fill(&mut random).map_err(io::Error::other)?;
+        let folder = parent.join(format!("raptor-{}", HEXLOWER.encode(&random)));
+        // Fails when the name is taken, so nobody can have prepared the folder.
+        DirBuilder::new().mode(0o700).create(&folder)?;
+        let socket = folder.join("agent.sock");
+        let bound = SocketPath::new(&socket).and_then(|path| UnixListener::bind(path.as_path()));
+        let listener = bound.inspect_err(|_| remove(&folder))?;
+        let failure = Arc::new(Mutex::new(None));
+        let task = tokio::spawn(serve(listener, Arc::from(bridge), failure.clone()));
+        Ok(Self { folder, socket, failure, task })
+    }
+
+    /// The socket's path.
+    #[must_use]
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// Why the last session could not be opened; the socket's own error hides it.
+    #[must_use]
+    pub fn failure(&self) -> Option<String> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Drop for BridgeListener {
+    fn drop(&mut self) {
+        self.task.abort();
+        remove(&self.folder);
+    }
+}
+
+/// Nobody can act on a temporary folder that stays.
+fn remove(folder: &Path) {
+    let _ = std::fs::remove_dir_all(folder);
+}
+
+/// A folder of the user's own where there is one; it ends with the login.
+fn runtime_folder() -> PathBuf {
+    std::env::var_os("XDG_RUNTIME_DIR")
+        .map(PathBuf::from)
+        .filter(|path| path.is_dir())
+        .unwrap_or_else(std::env::temp_dir)
+}
+
+async fn serve(
+    listener: UnixListener,
+    bridge: Arc<dyn Bridge>,
+    failure: Arc<Mutex<Option<String>>>,
+) {
+    let sessions = Arc::new(Semaphore::new(SESSIONS_MAX));
+    while let Ok((stream, _)) = listener.accept().await {
+        let Ok(permit) = sessions.clone().acquire_owned().await else {
+            return;
+        };
+        let (bridge, failure) = (bridge.clone(), failure.clone());
+        tokio::spawn(async move {
+            if let Err(why) = join(stream, bridge.as_ref()).await {
+                *failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
+            }
+            drop(permit);
+        });
+    }
+}
+
+async fn join(mut near: UnixStream, bridge: &dyn Bridge) -> Result<(), String> {
+    let mut far = bridge.open().await?;
+    // Either end may go first; what remains is told by the request that was under way.
+    let _ = tokio::io::copy_bidirectional(&mut near, &mut far).await;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    struct Echo;
+
+    impl Bridge for Echo {
+        fn open(&self) -> BoxFuture<'_, Result<Box<dyn Stream>, String>> {
+            let (near, far) = tokio::io::duplex(64);
+            tokio::spawn(async move {
+                let (mut reader, mut writer) = tokio::io::split(far);
+                tokio::io::copy(&mut reader, &mut writer).await.unwrap();
+                writer.shutdown().await.unwrap();
+            });
+            Box::pin(async { Ok(Box::new(near) as Box<dyn Stream>) })
+        }
+    }
+
+    struct Dead;
+
+    impl Bridge for Dead {
+        fn open(&self) -> BoxFuture<'_, Result<Box<dyn Stream>, String>> {
+            Box::pin(async { Err("box: raptor is not there".to_owned()) })
+        }
+    }
+
+    #[tokio::test]
+    async fn every_connection_gets_a_session_and_the_folder_goes_with_the_listener() {
+        let parent = tempfile::tempdir().unwrap();
+        let listener = BridgeListener::listen(parent.path(), Box::new(Echo)).unwrap();
+        let folder = listener.socket().parent().unwrap().to_owned();
+        assert_eq!(std::fs::metadata(&folder).unwrap().permissions().mode() & 0o777, 0o700);
+        for _ in 0..20 {
+            let mut stream = UnixStream::connect(listener.socket()).await.unwrap();
+            stream.write_all(b"hello").await.unwrap();
+            stream.shutdown().await.unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.unwrap();
+            assert_eq!(answer, "hello");
+        }
+        drop(listener);
+        assert!(!folder.exists());
+    }
+
+    #[tokio::test]
+    async fn why_a_session_failed_is_kept() {
+        let parent = tempfile::tempdir().unwrap();
+        let listener = BridgeListener::listen(parent.path(), Box::new(Dead)).unwrap();
+        let mut stream = UnixStream::connect(listener.socket()).await.unwrap();
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer).await;
+        assert_eq!(listener.failure().as_deref(), Some("box: raptor is not there"));
+    }
+}

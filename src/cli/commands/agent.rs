@@ -1,0 +1,150 @@
+//! `raptor agent`: the program that runs on every machine.
+
+use std::io::Read;
+use std::time::Duration;
+use std::time::SystemTime;
+
+use clap::{Args, Subcommand};
+use serde_json::Value;
+use tokio::net::UnixStream;
+
+use crate::cli::commands::connect_stream::join_stdio;
+use crate::cli::commands::status;
+use crate::cli::error::CliError;
+use crate::cli::exit_status::ExitStatus;
+use crate::cli::invocation::Invocation;
+use crate::cli::output::print;
+use crate::cli::output::print_json;
+use crate::http::client::ApiClient;
+use crate::http::client::ClientError;
+use crate::http::socket_path::SocketPath;
+
+/// Longest JSON that `init` and `adopt` read, in bytes.
+const INPUT_LENGTH_MAX: u64 = 1024 * 1024;
+
+/// How long an agent may take to end.
+const STOP_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// How often an ending agent is looked at.
+const STOP_INTERVAL: Duration = Duration::from_millis(50);
+
+/// The agent of this machine
+#[derive(Debug, Subcommand)]
+pub enum AgentCommand {
+    /// Make the identity of this machine; JSON on standard input, JSON on standard output
+    #[command(hide = true)]
+    Init,
+    /// Learn the cluster to enter; JSON on standard input
+    #[command(hide = true)]
+    Adopt,
+    /// Run the agent in the foreground
+    Run,
+    /// Run the agent, and again whenever it ends
+    Supervise,
+    /// Ask the agent of this home how it is; 0 when it answers
+    Status,
+    /// End the agent of this home
+    Stop(StopArguments),
+    /// Join standard input and output to the agent's socket
+    #[command(hide = true)]
+    Connect,
+}
+
+/// How to end it.
+#[derive(Debug, Args)]
+pub struct StopArguments {
+    /// Say goodbye to the other members first
+    #[arg(long)]
+    pub leave: bool,
+}
+
+/// What the agent's room does, behind one function each.
+mod hands {
+    use super::{CliError, ExitStatus, Invocation, Value};
+
+    const NOT_WIRED: &str = "the agent is not wired to the command line";
+
+    /// `agent init`: gives what is printed.
+    pub async fn init(_invocation: &Invocation, _input: Value) -> Result<Value, CliError> {
+        Err(CliError::bug(NOT_WIRED))
+    }
+
+    /// `agent adopt`.
+    pub async fn adopt(_invocation: &Invocation, _input: Value) -> Result<(), CliError> {
+        Err(CliError::bug(NOT_WIRED))
+    }
+
+    /// `agent run`: handles SIGTERM and SIGINT itself.
+    pub async fn run(_invocation: &Invocation) -> Result<ExitStatus, CliError> {
+        Err(CliError::bug(NOT_WIRED))
+    }
+
+    /// `agent supervise`.
+    pub async fn supervise(_invocation: &Invocation) -> Result<ExitStatus, CliError> {
+        Err(CliError::bug(NOT_WIRED))
+    }
+}
+
+/// Runs one of the commands.
+///
+/// # Errors
+/// As the agent says.
+pub async fn run(invocation: &Invocation, command: AgentCommand) -> Result<ExitStatus, CliError> {
+    match command {
+        AgentCommand::Init => print_json(&hands::init(invocation, read_input()?).await?)?,
+        AgentCommand::Adopt => hands::adopt(invocation, read_input()?).await?,
+        AgentCommand::Run => return hands::run(invocation).await,
+        AgentCommand::Supervise => return hands::supervise(invocation).await,
+        AgentCommand::Status => {
+            let answer = client(invocation)?.status().await?;
+            if invocation.format.is_json() {
+                print_json(&answer)?;
+            } else {
+                print(&status::text(&answer, SystemTime::now().into()))?;
+            }
+        }
+        AgentCommand::Stop(arguments) => stop(&client(invocation)?, arguments.leave).await?,
+        AgentCommand::Connect => {
+            let path = invocation.agent_socket();
+            let failed = |error| CliError::file("reach", &path, &error);
+            let short = SocketPath::new(&path).map_err(failed)?;
+            join_stdio(UnixStream::connect(short.as_path()).await.map_err(failed)?).await?;
+        }
+    }
+    Ok(ExitStatus::DONE)
+}
+
+fn client(invocation: &Invocation) -> Result<ApiClient, CliError> {
+    Ok(ApiClient::new(&invocation.agent_socket())?)
+}
+
+fn read_input() -> Result<Value, CliError> {
+    let mut text = String::new();
+    let mut input = std::io::stdin().lock().take(INPUT_LENGTH_MAX);
+    input
+        .read_to_string(&mut text)
+        .map_err(|error| CliError::usage(format!("cannot read standard input: {error}")))?;
+    serde_json::from_str(&text)
+        .map_err(|error| CliError::usage(format!("standard input is no JSON: {error}")))
+}
+
+/// Asks an agent to end and waits until it has. An agent that does not run is no error.
+///
+/// # Errors
+/// It refuses, or still answers after [`STOP_TIMEOUT`].
+pub async fn stop(client: &ApiClient, leave: bool) -> Result<(), CliError> {
+    match client.stop(leave).await {
+        Ok(()) | Err(ClientError::BrokenOff { .. }) => {}
+        Err(ClientError::Unreachable { .. }) => return Ok(()),
+        Err(error) => return Err(error.into()),
+    }
+    let gone = async {
+        while !matches!(client.status().await, Err(ClientError::Unreachable { .. })) {
+            tokio::time::sleep(STOP_INTERVAL).await;
+        }
+    };
+    tokio::time::timeout(STOP_TIMEOUT, gone).await.map_err(|_| {
+        let seconds = STOP_TIMEOUT.as_secs();
+        CliError::remote(format!("the agent still answers {seconds} s after it was asked to end"))
+    })
+}

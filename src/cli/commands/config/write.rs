@@ -1,0 +1,184 @@
+//! Writing changes: validated first, then through the agent; without a cluster into the file.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path as FilePath;
+
+use serde_json::Value;
+
+use crate::agent::api::DocumentChange;
+use crate::agent::api::WriteRequest;
+use crate::cli::commands::config::Sources;
+use crate::cli::commands::config::in_document;
+use crate::cli::configuration;
+use crate::cli::configuration::Layer;
+use crate::cli::error::CliError;
+use crate::cli::error::Kind;
+use crate::cli::invocation::Invocation;
+use crate::cli::output::print;
+use crate::cli::output::print_json;
+use crate::config::change::Change;
+
+/// Validates the configuration as it would be, and writes `changes`.
+///
+/// # Errors
+/// The result would be wrong (nothing is written then), or the write failed.
+pub async fn run(
+    invocation: &Invocation,
+    changes: Vec<Change>,
+    note: Option<String>,
+) -> Result<(), CliError> {
+    if changes.is_empty() {
+        invocation.note("nothing changes");
+        return Ok(());
+    }
+    let sources = Sources::open(invocation).await?;
+    match (sources.connection, sources.document) {
+        (Some(connection), Some(document)) => {
+            validate_document(invocation, document, &changes)?;
+            let request = WriteRequest {
+                note: note.unwrap_or_else(|| summary(&changes)),
+                changes: changes.iter().map(document_change).collect(),
+            };
+            if invocation.dry_run {
+                return show(invocation, &request);
+            }
+            connection.client.write(&request).await?;
+            invocation.note(&format!("written: {}", request.note));
+            Ok(())
+        }
+        _ => write_file(invocation, &changes),
+    }
+}
+
+/// Checks what the effective configuration would be with `changes` in the document.
+pub fn validate_document(
+    invocation: &Invocation,
+    mut document: Value,
+    changes: &[Change],
+) -> Result<(), CliError> {
+    for change in changes {
+        let moved = match change.clone() {
+            Change::Set { path, value } => Change::Set { path: in_document(&path), value },
+            Change::Unset { path } => Change::Unset { path: in_document(&path) },
+        };
+        change.check().map_err(|error| CliError::caused(Kind::User, &error))?;
+        moved.apply(&mut document).map_err(|error| CliError::caused(Kind::Config, &error))?;
+    }
+    configuration::load(invocation, Some(&document)).map(drop)
+}
+
+fn document_change(change: &Change) -> DocumentChange {
+    let path = in_document(change.path()).to_string();
+    match change {
+        Change::Set { value, .. } => DocumentChange::Set { path, value: value.clone() },
+        Change::Unset { .. } => DocumentChange::Unset { path },
+    }
+}
+
+/// What the log says when nobody gives a reason.
+fn summary(changes: &[Change]) -> String {
+    const SHOWN: usize = 3;
+    let shown: Vec<String> = changes
+        .iter()
+        .take(SHOWN)
+        .map(|change| match change {
+            Change::Set { path, .. } => format!("set {path}"),
+            Change::Unset { path } => format!("unset {path}"),
+        })
+        .collect();
+    match changes.len().saturating_sub(SHOWN) {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}
+
+fn show(invocation: &Invocation, request: &WriteRequest) -> Result<(), CliError> {
+    if invocation.format.is_json() {
+        return print_json(request);
+    }
+    let line = |change: &DocumentChange| match change {
+        DocumentChange::Set { path, value } => format!("set {path} to {value}\n"),
+        DocumentChange::Unset { path } => format!("unset {path}\n"),
+    };
+    print(&request.changes.iter().map(line).collect::<String>())
+}
+
+/// Before there is a cluster, the user's own file holds what is wanted.
+fn write_file(invocation: &Invocation, changes: &[Change]) -> Result<(), CliError> {
+    let path = invocation.mutable_config();
+    let mut tree = configuration::layer(invocation, Layer::File, None)?;
+    for change in changes {
+        change.apply(&mut tree).map_err(|error| CliError::caused(Kind::User, &error))?;
+    }
+    if invocation.dry_run {
+        return print_json(&tree);
+    }
+    let failed = |error| CliError::file("write", &path, &error);
+    let draft = path.with_extension(format!("json.{}", std::process::id()));
+    let result = write_draft(&draft, &tree).map_err(failed).and_then(|()| {
+        // Validated as a file, so that a fault is told with its line; renamed only when sound.
+        let checked = Invocation { config_file: Some(draft.clone()), ..invocation.clone() };
+        configuration::load(&checked, None)?;
+        std::fs::rename(&draft, &path).map_err(failed)
+    });
+    if result.is_err() {
+        let _ = std::fs::remove_file(&draft);
+    }
+    result?;
+    invocation.note(&format!("written to {}", path.display()));
+    Ok(())
+}
+
+fn write_draft(draft: &FilePath, tree: &Value) -> io::Result<()> {
+    if let Some(folder) = draft.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    let mut file =
+        File::options().write(true).create(true).truncate(true).mode(0o600).open(draft)?;
+    let mut text = serde_json::to_vec_pretty(tree)?;
+    text.push(b'\n');
+    file.write_all(&text)?;
+    file.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use serde_json::json;
+
+    use super::*;
+    use crate::cli::arguments::Arguments;
+
+    fn set(path: &str, value: Value) -> Change {
+        Change::Set { path: path.parse().unwrap(), value }
+    }
+
+    #[tokio::test]
+    async fn without_a_cluster_the_file_is_written_whole_and_private() {
+        use std::os::unix::fs::PermissionsExt;
+
+        let home = tempfile::tempdir().unwrap();
+        let words = ["raptor", "-q", "--home", home.path().to_str().unwrap(), "members"];
+        let invocation = Invocation::new(Arguments::parse_from(words).global).unwrap();
+        run(&invocation, vec![set("mesh.rings", json!(4))], None).await.unwrap();
+        run(&invocation, vec![set("mesh.ping", json!(1))], None).await.unwrap();
+
+        let path = invocation.mutable_config();
+        let written: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        assert_eq!(written, json!({"mesh": {"rings": 4, "ping": 1}}));
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(std::fs::read_dir(home.path()).unwrap().count(), 1, "no draft is left");
+    }
+
+    #[test]
+    fn changes_stand_below_the_documents_key_and_are_summed_up() {
+        let changes: Vec<Change> = ["a", "b", "c.d", "e"].map(|path| set(path, json!(1))).into();
+        let DocumentChange::Set { path, .. } = document_change(&changes[2]) else {
+            panic!("a set stays a set");
+        };
+        assert_eq!(path, "config.c.d");
+        assert_eq!(summary(&changes), "set a, set b, set c.d and 1 more");
+    }
+}

@@ -1,0 +1,119 @@
+//! `raptor context`
+
+use clap::Subcommand;
+use serde_json::json;
+
+use crate::cli::connection::read_contexts;
+use crate::cli::contexts::Contexts;
+use crate::cli::error::CliError;
+use crate::cli::error::Kind;
+use crate::cli::exit_status::ExitStatus;
+use crate::cli::invocation::Invocation;
+use crate::cli::output::print;
+use crate::cli::output::print_json;
+use crate::cli::output::table::Table;
+use crate::model::name::Name;
+
+/// The clusters this user knows, and how each is reached
+#[derive(Debug, Subcommand)]
+#[command(after_long_help = "Examples:
+  raptor context ls
+  raptor context use lab
+  raptor context use lab --connect root@10.0.0.7    another way to reach it, tried first
+  raptor context rm lab")]
+pub enum ContextCommand {
+    /// List them
+    Ls,
+    /// Mean this cluster when none is named
+    Use {
+        /// The cluster
+        name: Name,
+    },
+    /// Show one, with the ways to reach it
+    Show {
+        /// The cluster [default: the current one]
+        name: Option<Name>,
+    },
+    /// Forget one; the cluster itself lives on
+    Rm {
+        /// The cluster
+        name: Name,
+    },
+}
+
+/// Runs one of the commands.
+///
+/// # Errors
+/// The cluster is not known, or the file cannot be read or written.
+pub fn run(invocation: &Invocation, command: ContextCommand) -> Result<ExitStatus, CliError> {
+    let mut contexts = read_contexts(invocation)?;
+    match command {
+        ContextCommand::Ls => list(invocation, &contexts)?,
+        ContextCommand::Show { name } => {
+            let name = name.or_else(|| invocation.cluster.clone()).or(contexts.current.clone());
+            let Some(name) = name else {
+                return Err(CliError::user("there is no cluster yet")
+                    .with_hint("`raptor spawn` founds one"));
+            };
+            show(invocation, &contexts, &name)?;
+        }
+        ContextCommand::Use { name } => {
+            if let Some(endpoint) = &invocation.connect {
+                contexts.remember(&name, None, endpoint);
+            }
+            if !contexts.contexts.contains_key(&name) {
+                return Err(unknown(&name));
+            }
+            contexts.current = Some(name);
+            save(invocation, &contexts)?;
+        }
+        ContextCommand::Rm { name } => {
+            if !contexts.remove(&name) {
+                return Err(unknown(&name));
+            }
+            save(invocation, &contexts)?;
+        }
+    }
+    Ok(ExitStatus::DONE)
+}
+
+fn unknown(name: &Name) -> CliError {
+    CliError::user(format!("no cluster named {name} is known here"))
+        .with_hint("`raptor context ls` lists the known ones")
+}
+
+fn save(invocation: &Invocation, contexts: &Contexts) -> Result<(), CliError> {
+    if invocation.dry_run {
+        return print_json(contexts);
+    }
+    contexts.save(&invocation.home).map_err(|error| CliError::caused(Kind::User, &error))
+}
+
+fn list(invocation: &Invocation, contexts: &Contexts) -> Result<(), CliError> {
+    if invocation.format.is_json() {
+        return print_json(contexts);
+    }
+    let mut table = Table::new(["Current", "Cluster", "Connections"]);
+    for (name, context) in &contexts.contexts {
+        let mark = if contexts.current.as_ref() == Some(name) { "*" } else { "" };
+        let ways: Vec<String> = context.connections.iter().map(ToString::to_string).collect();
+        table.push([mark.to_owned(), name.to_string(), ways.join(", ")]);
+    }
+    print(&table.render())
+}
+
+fn show(invocation: &Invocation, contexts: &Contexts, name: &Name) -> Result<(), CliError> {
+    let context = contexts.contexts.get(name).ok_or_else(|| unknown(name))?;
+    let id = context.genesis.as_ref().map(crate::model::cluster::Genesis::cluster_id);
+    if invocation.format.is_json() {
+        return print_json(&json!({
+            "name": name,
+            "cluster_id": id,
+            "genesis": context.genesis,
+            "connections": context.connections,
+        }));
+    }
+    let id = id.map_or_else(|| "id unknown".to_owned(), |id| id.to_string());
+    let ways: String = context.connections.iter().map(|way| format!("  {way}\n")).collect();
+    print(&format!("{name} ({id})\n{ways}"))
+}

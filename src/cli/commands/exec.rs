@@ -1,0 +1,90 @@
+//! `raptor exec`
+
+use std::io::Write;
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::agent::api::ExecRequest;
+use crate::cli::connection;
+use crate::cli::error::CliError;
+use crate::cli::exit_status::ExitStatus;
+use crate::cli::invocation::Invocation;
+use crate::cli::output::duration;
+use crate::cli::output::exec::ExecPrinter;
+use crate::cli::output::exec::Printed;
+use crate::cli::output::print;
+use crate::cli::quote::quote_all;
+use crate::model::label::Selector;
+
+/// Run a program on all members, or on some
+///
+/// Each line of output stands behind the name of its member. No shell is between: for pipes and
+/// wildcards run one, `sh -c '...'`. The exit status is 3 where any run failed.
+#[derive(Debug, Args)]
+#[command(after_long_help = "Examples:
+  raptor exec -- uname -a
+  raptor exec --on zone=home,status=alive -- sh -c 'df -h | tail -1'
+  raptor exec --on web-1,web-2 --timeout 30s -o json -- uptime")]
+pub struct ExecArguments {
+    /// Which members: NAME, KEY=VALUE or KEY!=VALUE, joined by commas [default: all]
+    #[arg(long, value_name = "SELECTOR")]
+    pub on: Option<Selector>,
+
+    /// How long each run may take
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = duration::parse)]
+    pub timeout: Duration,
+
+    /// The program and its arguments
+    #[arg(last = true, required = true, value_name = "CMD")]
+    pub argv: Vec<String>,
+}
+
+/// Runs, printing as the output comes.
+///
+/// # Errors
+/// No agent answers, no member is meant, or the agent went away.
+pub async fn run(
+    invocation: &Invocation,
+    arguments: ExecArguments,
+) -> Result<ExitStatus, CliError> {
+    let on = arguments.on.unwrap_or_default();
+    let timeout_ms = u64::try_from(arguments.timeout.as_millis())
+        .map_err(|_| CliError::usage("--timeout is too long"))?;
+    let connection = connection::open(invocation).await?;
+    if invocation.dry_run {
+        let place = if on.is_empty() { "all members".to_owned() } else { on.to_string() };
+        print(&format!("run on {place}: {}\n", quote_all(&arguments.argv)))?;
+        return Ok(ExitStatus::DONE);
+    }
+    let request = ExecRequest { on: on.clone(), argv: arguments.argv, timeout_ms };
+    let mut events = connection.client.exec(&request).await?;
+    let mut printer = ExecPrinter::new(invocation.format.is_json());
+    loop {
+        match events.next().await {
+            Ok(Some(event)) => write(&printer.handle(event))?,
+            Ok(None) => break,
+            Err(error) => {
+                // What was told so far is not lost: each member is accounted for first.
+                write(&printer.end())?;
+                return Err(error.into());
+            }
+        }
+    }
+    if printer.is_empty() {
+        return Err(CliError::user(format!("no member is meant by {on:?}", on = on.to_string()))
+            .with_hint("`raptor members` lists them"));
+    }
+    write(&printer.end())?;
+    Ok(printer.exit_status())
+}
+
+fn write(printed: &Printed) -> Result<(), CliError> {
+    std::io::stderr().lock().write_all(&printed.stderr)?;
+    if !printed.stdout.is_empty() {
+        let mut stdout = std::io::stdout().lock();
+        stdout.write_all(&printed.stdout)?;
+        stdout.flush()?;
+    }
+    Ok(())
+}

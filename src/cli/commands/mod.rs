@@ -1,0 +1,126 @@
+//! One file a command. What runs before any of them: options, logging, configuration, Ctrl-C.
+
+use crate::cli::arguments::Arguments;
+use crate::cli::arguments::Command;
+use crate::cli::configuration;
+use crate::cli::error::CliError;
+use crate::cli::exit_status::ExitStatus;
+use crate::cli::interrupt::Interrupt;
+use crate::cli::interrupt::InterruptSender;
+use crate::cli::interrupt::interrupt;
+use crate::cli::invocation::Invocation;
+
+pub mod agent;
+pub mod clean;
+pub mod completion;
+pub mod config;
+pub mod connect_stream;
+pub mod context;
+pub mod destroy;
+pub mod evict;
+pub mod exec;
+pub mod join;
+pub mod members;
+pub mod prune;
+pub mod slave;
+pub mod spawn;
+pub mod ssh;
+pub mod status;
+pub mod ticket;
+pub mod version;
+
+/// Runs a command to its end.
+///
+/// # Errors
+/// What the command says; printed by the caller.
+pub fn run(arguments: Arguments) -> Result<ExitStatus, CliError> {
+    // These two touch nothing, so they need neither home nor runtime.
+    match &arguments.command {
+        Command::Version(_) => return version::run(arguments.global.format()),
+        Command::Completion(completion) => return completion::run(completion),
+        _ => {}
+    }
+    let invocation = Invocation::new(arguments.global)?;
+    start_logging(&invocation);
+    if arguments.command.needs_configuration() {
+        configuration::load(&invocation, None)?;
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|error| CliError::bug(format!("cannot start the runtime: {error}")))?;
+    let result = runtime.block_on(run_until_interrupted(&invocation, arguments.command));
+    // A read of the terminal that still waits must not hold the program back.
+    runtime.shutdown_background();
+    result
+}
+
+async fn run_until_interrupted(
+    invocation: &Invocation,
+    command: Command,
+) -> Result<ExitStatus, CliError> {
+    let (sender, interrupt) = interrupt();
+    let cooperative = command.handles_interrupt();
+    tokio::select! {
+        result = dispatch(invocation, command, interrupt) => result,
+        error = watch_interrupt(sender, cooperative) => Err(error),
+    }
+}
+
+/// The first Ctrl-C is told to a command that cleans up by itself; any other ends the program.
+async fn watch_interrupt(sender: InterruptSender, cooperative: bool) -> CliError {
+    for told in [cooperative, false] {
+        if let Err(error) = tokio::signal::ctrl_c().await {
+            tracing::warn!(%error, "Ctrl-C cannot be heard");
+            std::future::pending::<()>().await;
+        }
+        if !told {
+            break;
+        }
+        sender.raise();
+    }
+    CliError::interrupted()
+}
+
+async fn dispatch(
+    invocation: &Invocation,
+    command: Command,
+    interrupt: Interrupt,
+) -> Result<ExitStatus, CliError> {
+    match command {
+        Command::Spawn(arguments) => spawn::run(invocation, arguments, interrupt).await,
+        Command::Slave(arguments) => slave::run(invocation, arguments, interrupt).await,
+        Command::Join(arguments) => join::run(invocation, arguments, interrupt).await,
+        Command::Ticket(command) => ticket::run(invocation, command).await,
+        Command::Members(arguments) => members::run(invocation, &arguments).await,
+        Command::Status(_) => status::run(invocation).await,
+        Command::Ssh(arguments) => ssh::run(invocation, arguments).await,
+        Command::Exec(arguments) => exec::run(invocation, arguments).await,
+        Command::Evict(arguments) => evict::run(invocation, arguments).await,
+        Command::Destroy(arguments) => destroy::run(invocation, arguments, interrupt).await,
+        Command::Prune(_) => prune::run(invocation, interrupt).await,
+        Command::Clean(_) => clean::run(invocation).await,
+        Command::Config(command) => config::run(invocation, command).await,
+        Command::Context(command) => context::run(invocation, command),
+        Command::Agent(command) => agent::run(invocation, command).await,
+        Command::ConnectStream(arguments) => connect_stream::run(invocation, arguments).await,
+        Command::Completion(arguments) => completion::run(&arguments),
+        Command::Version(_) => version::run(invocation.format),
+    }
+}
+
+/// Logs go to standard error. `RAPTOR_LOG` chooses more finely than `-v` can.
+fn start_logging(invocation: &Invocation) {
+    let level = match invocation.verbosity {
+        0 => "warn",
+        1 => "raptor=info,warn",
+        2 => "raptor=debug,info",
+        _ => "trace",
+    };
+    let filter = tracing_subscriber::EnvFilter::try_from_env("RAPTOR_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
+    // A second start in one process, as in tests, keeps the first.
+    let _ =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+}

@@ -1,0 +1,106 @@
+//! `raptor spawn`
+
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::cli::commands::members;
+use crate::cli::error::CliError;
+use crate::cli::exit_status::ExitStatus;
+use crate::cli::interrupt::Interrupt;
+use crate::cli::invocation::Invocation;
+use crate::cli::output::duration;
+use crate::cli::perform;
+use crate::cli::perform::Done;
+use crate::cli::perform::Request;
+use crate::cli::perform::SpawnRequest;
+use crate::model::label::Label;
+use crate::model::name::Name;
+
+/// Boot machines on a back-end and make them members
+///
+/// A first machine founds the cluster. The back-end `local` needs neither root nor network: each
+/// machine is an agent of its own on this computer.
+#[derive(Debug, Args)]
+#[command(after_long_help = "Examples:
+  raptor spawn --count 3
+  raptor spawn --compute-type docker --count 2 --label zone=home
+  raptor spawn --name web-1 --ttl 2h
+  raptor spawn --count 5 --dry-run")]
+#[allow(clippy::struct_excessive_bools)] // Each is a flag of the command line.
+pub struct SpawnArguments {
+    /// The back-end [default: default_compute_type of the configuration]
+    #[arg(long, value_name = "T")]
+    pub compute_type: Option<String>,
+
+    /// What the machines will be [default: default_server_type of the configuration]
+    #[arg(long, value_name = "S")]
+    pub server_type: Option<String>,
+
+    /// How many
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub count: u32,
+
+    /// The name of the machine
+    #[arg(long, conflicts_with = "count")]
+    pub name: Option<Name>,
+
+    /// A label to put on each machine; may be repeated
+    #[arg(long = "label", value_name = "K=V")]
+    pub labels: Vec<Label>,
+
+    /// Retire the machines after this time: 90m, 2h, 3days
+    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
+    pub ttl: Option<Duration>,
+
+    /// Run no provisioning
+    #[arg(long)]
+    pub no_provision: bool,
+
+    /// Do not make them members
+    #[arg(long)]
+    pub no_join: bool,
+
+    /// Only say whether the back-end could boot machines
+    #[arg(long)]
+    pub check_available: bool,
+}
+
+impl From<SpawnArguments> for SpawnRequest {
+    fn from(arguments: SpawnArguments) -> Self {
+        Self {
+            compute_type: arguments.compute_type,
+            server_type: arguments.server_type,
+            count: arguments.count,
+            name: arguments.name,
+            labels: arguments.labels.into_iter().map(|label| (label.key, label.value)).collect(),
+            ttl: arguments.ttl,
+            provision: !arguments.no_provision,
+            join: !arguments.no_join,
+            check_available: arguments.check_available,
+        }
+    }
+}
+
+/// Spawns, then shows the members and what to try next.
+///
+/// # Errors
+/// Nothing could be begun.
+pub async fn run(
+    invocation: &Invocation,
+    arguments: SpawnArguments,
+    interrupt: Interrupt,
+) -> Result<ExitStatus, CliError> {
+    let request = SpawnRequest::from(arguments);
+    let shows_members = request.join && !request.check_available;
+    match perform::run(invocation, &Request::Spawn(request), interrupt).await? {
+        Done::Nothing => Ok(ExitStatus::DONE),
+        Done::Performed(outcomes) => {
+            let status = perform::report(invocation, &outcomes)?;
+            if shows_members {
+                members::show_after_change(invocation, status).await?;
+            }
+            Ok(status)
+        }
+    }
+}

@@ -1,0 +1,276 @@
+//! How the command line finds an agent to talk to.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::agent::api::AgentStatus;
+use crate::cli::bridge::BridgeListener;
+use crate::cli::contexts::Context;
+use crate::cli::contexts::Contexts;
+use crate::cli::error::CliError;
+use crate::cli::error::Kind;
+use crate::cli::invocation::Invocation;
+use crate::http::client::ApiClient;
+use crate::model::destination::Destination;
+use crate::model::destination::DestinationError;
+use crate::model::name::Name;
+
+/// How long one unix socket may take to answer before the next way is tried.
+const LOCAL_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How long one way through SSH may take: a login over a slow line, and the agent's answer.
+const SSH_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Where an agent may be asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Endpoint {
+    /// A socket on this machine.
+    Unix(PathBuf),
+    /// A machine that SSH reaches.
+    Ssh(Destination),
+}
+
+impl FromStr for Endpoint {
+    type Err = DestinationError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.strip_prefix("unix:") {
+            Some(path) => Ok(Self::Unix(PathBuf::from(path))),
+            None => text.parse().map(Self::Ssh),
+        }
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unix(path) => write!(formatter, "unix:{}", path.display()),
+            Self::Ssh(destination) => destination.fmt(formatter),
+        }
+    }
+}
+
+impl TryFrom<String> for Endpoint {
+    type Error = DestinationError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl From<Endpoint> for String {
+    fn from(endpoint: Endpoint) -> Self {
+        endpoint.to_string()
+    }
+}
+
+/// An agent that answers.
+#[derive(Debug)]
+pub struct Connection {
+    /// Talks to it.
+    pub client: ApiClient,
+    /// What it said first.
+    pub status: AgentStatus,
+    /// Where it was found.
+    pub endpoint: Endpoint,
+    /// Keeps the way through SSH open.
+    _bridge: Option<BridgeListener>,
+}
+
+/// Why no agent was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NoConnection {
+    /// This home knows no cluster of that name (or none at all).
+    NoCluster(Option<Name>),
+    /// Every known way was tried.
+    AllDead(Vec<Attempt>),
+}
+
+/// One way that led nowhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attempt {
+    /// Where.
+    pub endpoint: Endpoint,
+    /// Why not.
+    pub why: String,
+}
+
+impl From<NoConnection> for CliError {
+    fn from(none: NoConnection) -> Self {
+        match none {
+            NoConnection::NoCluster(None) => Self::user("there is no cluster yet")
+                .with_hint("`raptor spawn` founds one; `raptor join TICKET` enters one"),
+            NoConnection::NoCluster(Some(name)) => {
+                Self::user(format!("no cluster named {name} is known here")).with_hint(format!(
+                    "`raptor -c {name} spawn` founds it; `raptor context ls` lists the known ones"
+                ))
+            }
+            NoConnection::AllDead(attempts) => {
+                let many = attempts.len() > 1;
+                let text =
+                    if many { "no member of the cluster answers" } else { "no agent answers" };
+                let error = attempts.into_iter().fold(Self::remote(text), |error, attempt| {
+                    error.with_detail(format!("{}: {}", attempt.endpoint, attempt.why))
+                });
+                error.with_hint(
+                    "is the agent running there? another member is named with --connect user@host",
+                )
+            }
+        }
+    }
+}
+
+/// Finds an agent: `--connect`, else this home's own, else the cluster's known members in turn.
+///
+/// # Errors
+/// Nobody answers ([`NoConnection`]), or `contexts.json` cannot be read.
+pub async fn open(invocation: &Invocation) -> Result<Connection, CliError> {
+    open_if_any(invocation)
+        .await?
+        .ok_or_else(|| NoConnection::NoCluster(invocation.cluster.clone()).into())
+}
+
+/// As [`open`]; none where this home knows no cluster and none was named.
+///
+/// # Errors
+/// As [`open`].
+pub async fn open_if_any(invocation: &Invocation) -> Result<Option<Connection>, CliError> {
+    let mut contexts = read_contexts(invocation)?;
+    let wanted = invocation.cluster.clone().or_else(|| contexts.current.clone());
+    let context = wanted.as_ref().and_then(|name| contexts.contexts.get(name)).cloned();
+    let candidates = candidates(invocation, context.as_ref());
+    if candidates.is_empty() {
+        return match &invocation.cluster {
+            Some(name) => Err(NoConnection::NoCluster(Some(name.clone())).into()),
+            None => Ok(None),
+        };
+    }
+    // Who names an agent means that agent, whatever this home believes of the cluster.
+    let (checked, context) = match &invocation.connect {
+        Some(_) => (&invocation.cluster, None),
+        None => (&wanted, context),
+    };
+    let mut attempts = Vec::new();
+    for endpoint in candidates {
+        let reached = match reach(invocation, &endpoint).await {
+            Ok(connection) => {
+                matches(&connection.status, checked.as_ref(), context.as_ref()).map(|()| connection)
+            }
+            Err(why) => Err(why),
+        };
+        match reached {
+            Ok(connection) => {
+                remember(invocation, &mut contexts, &connection);
+                return Ok(Some(connection));
+            }
+            Err(why) => {
+                invocation.detail(&format!("{endpoint}: {why}"));
+                attempts.push(Attempt { endpoint, why });
+            }
+        }
+    }
+    Err(NoConnection::AllDead(attempts).into())
+}
+
+/// Reads the contexts, folded for the door.
+///
+/// # Errors
+/// The file is damaged or cannot be read.
+pub fn read_contexts(invocation: &Invocation) -> Result<Contexts, CliError> {
+    Contexts::load(&invocation.home).map_err(|error| {
+        CliError::caused(Kind::Config, &error).with_hint(
+            "correct or remove the file; `raptor --connect user@host members` works without it",
+        )
+    })
+}
+
+/// The ways to try, in order, each once.
+fn candidates(invocation: &Invocation, context: Option<&Context>) -> Vec<Endpoint> {
+    if let Some(endpoint) = &invocation.connect {
+        return vec![endpoint.clone()];
+    }
+    let own = invocation.agent_socket();
+    let mut found: Vec<Endpoint> =
+        own.exists().then_some(Endpoint::Unix(own)).into_iter().collect();
+    for endpoint in context.into_iter().flat_map(|context| &context.connections) {
+        if !found.contains(endpoint) {
+            found.push(endpoint.clone());
+        }
+    }
+    found
+}
+
+/// Whether the agent that answers is of the cluster that is meant.
+fn matches(
+    status: &AgentStatus,
+    wanted: Option<&Name>,
+    context: Option<&Context>,
+) -> Result<(), String> {
+    if let Some(wanted) = wanted.filter(|wanted| **wanted != status.cluster) {
+        return Err(format!("it is of the cluster {}, and {wanted} is meant", status.cluster));
+    }
+    let genesis = context.and_then(|context| context.genesis.as_ref());
+    match genesis {
+        Some(genesis)
+            if genesis.name == status.cluster && genesis.cluster_id() != status.cluster_id =>
+        {
+            Err(format!("it is of another cluster that is also named {}", status.cluster))
+        }
+        _ => Ok(()),
+    }
+}
+
+async fn reach(invocation: &Invocation, endpoint: &Endpoint) -> Result<Connection, String> {
+    let (timeout, attempt) = match endpoint {
+        Endpoint::Unix(_) => (LOCAL_TIMEOUT, dial(invocation, endpoint)),
+        Endpoint::Ssh(_) => (SSH_TIMEOUT, dial(invocation, endpoint)),
+    };
+    tokio::time::timeout(timeout, attempt)
+        .await
+        .unwrap_or_else(|_| Err(format!("no answer within {} s", timeout.as_secs())))
+}
+
+async fn dial(invocation: &Invocation, endpoint: &Endpoint) -> Result<Connection, String> {
+    let (socket, bridge) = match endpoint {
+        Endpoint::Unix(path) => (path.clone(), None),
+        Endpoint::Ssh(destination) => {
+            let listener = BridgeListener::open(invocation, destination).await?;
+            (listener.socket().to_owned(), Some(listener))
+        }
+    };
+    let client = ApiClient::new(&socket).map_err(|error| error.to_string())?;
+    match client.status().await {
+        Ok(status) => {
+            Ok(Connection { client, status, endpoint: endpoint.clone(), _bridge: bridge })
+        }
+        Err(error) => Err(bridge.and_then(|bridge| bridge.failure()).unwrap_or(error.to_string())),
+    }
+}
+
+/// Moves the way that answered to the front. A list that cannot be written is no reason to fail.
+fn remember(invocation: &Invocation, contexts: &mut Contexts, connection: &Connection) {
+    let cluster = &connection.status.cluster;
+    // A way that was named for one command is not kept: `context use --connect` keeps one.
+    if invocation.connect.is_some() {
+        return;
+    }
+    let own = connection.endpoint == Endpoint::Unix(invocation.agent_socket());
+    // This home's own agent is found without being remembered, and a machine that merely belongs
+    // to a cluster keeps no list.
+    if own && !contexts.contexts.contains_key(cluster) {
+        return;
+    }
+    if contexts.remember(cluster, None, &connection.endpoint)
+        && let Err(error) = contexts.save(&invocation.home)
+    {
+        invocation.detail(&crate::cli::error::with_causes(&error));
+    }
+}
+
+#[cfg(test)]
+mod tests;

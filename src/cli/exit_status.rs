@@ -1,0 +1,38 @@
+//! How the program ends, as a number that scripts may rely on.
+
+use std::process::ExitCode;
+
+/// An exit status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ExitStatus(u8);
+
+impl ExitStatus {
+    /// All is done.
+    pub const DONE: Self = Self(0);
+    /// It failed.
+    pub const FAILED: Self = Self(1);
+    /// The command line is wrong.
+    pub const USAGE: Self = Self(2);
+    /// Some of several targets failed; the others were done.
+    pub const PARTIAL: Self = Self(3);
+    /// Ctrl-C.
+    pub const INTERRUPTED: Self = Self(130);
+
+    /// The status of a remote program, passed on: what does not fit a byte is a failure.
+    #[must_use]
+    pub fn of_program(status: i32) -> Self {
+        u8::try_from(status).map_or(Self::FAILED, Self)
+    }
+
+    /// The number.
+    #[must_use]
+    pub fn code(self) -> u8 {
+        self.0
+    }
+}
+
+impl From<ExitStatus> for ExitCode {
+    fn from(status: ExitStatus) -> Self {
+        Self::from(status.0)
+    }
+}

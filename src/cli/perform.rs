@@ -1,0 +1,247 @@
+//! Work on machines: the request, its plan, its outcome. The same plan is printed by `--dry-run`
+//! and performed.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+use zeroize::Zeroizing;
+
+use crate::cli::confirm::confirm;
+use crate::cli::error::CliError;
+use crate::cli::exit_status::ExitStatus;
+use crate::cli::interrupt::Interrupt;
+use crate::cli::invocation::Invocation;
+use crate::cli::output;
+use crate::cli::output::table::printable;
+use crate::model::action::Plan;
+use crate::model::destination::Destination;
+use crate::model::label::Labels;
+use crate::model::name::Name;
+use crate::model::progress::Progress;
+
+/// What is asked for.
+#[derive(Debug, Clone)]
+pub enum Request {
+    /// `spawn`.
+    Spawn(SpawnRequest),
+    /// `slave`.
+    Slave(SlaveRequest),
+    /// `join`.
+    Join(JoinRequest),
+    /// `destroy`.
+    Destroy(DestroyRequest),
+    /// `prune`.
+    Prune,
+}
+
+/// New machines of a back-end.
+#[derive(Debug, Clone)]
+pub struct SpawnRequest {
+    /// The back-end; none takes the configured one.
+    pub compute_type: Option<String>,
+    /// What they will be; none takes the configured one.
+    pub server_type: Option<String>,
+    /// How many.
+    pub count: u32,
+    /// The name of the only one.
+    pub name: Option<Name>,
+    /// Their labels.
+    pub labels: Labels,
+    /// How long they are wanted; none means until they are destroyed.
+    pub ttl: Option<Duration>,
+    /// Whether provisioning runs.
+    pub provision: bool,
+    /// Whether they become members.
+    pub join: bool,
+    /// Only say whether the back-end could.
+    pub check_available: bool,
+}
+
+/// Existing machines to take over.
+#[derive(Debug, Clone)]
+pub struct SlaveRequest {
+    /// The machines.
+    pub targets: Vec<SlaveTarget>,
+    /// The secret key file to offer.
+    pub identity_file: Option<PathBuf>,
+    /// How many at once.
+    pub concurrent: usize,
+    /// Whether provisioning runs.
+    pub provision: bool,
+    /// Whether they become members.
+    pub join: bool,
+    /// Take machines that belong to another cluster, too.
+    pub force: bool,
+    /// What `sudo` asks for.
+    pub sudo_password: Option<Zeroizing<String>>,
+}
+
+/// One existing machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SlaveTarget {
+    /// Where it is.
+    pub destination: Destination,
+    /// The host to jump over.
+    pub via: Option<Destination>,
+    /// What it will be; none takes the configured one.
+    pub server_type: Option<String>,
+    /// Its name; none keeps its host name.
+    pub name: Option<Name>,
+    /// Its labels.
+    pub labels: Labels,
+}
+
+/// How this machine enters a cluster.
+#[derive(Debug, Clone)]
+pub enum JoinRequest {
+    /// A member admits it through SSH.
+    Host(Destination),
+    /// It shows an invitation.
+    Ticket(Zeroizing<String>),
+}
+
+/// Machines to give back.
+#[derive(Debug, Clone)]
+pub struct DestroyRequest {
+    /// All of the cluster's.
+    pub all: bool,
+    /// Names, ids or unique id prefixes.
+    pub nodes: Vec<String>,
+}
+
+/// What became of one machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Outcome {
+    /// Its name, or where it is while it has none.
+    pub machine: String,
+    /// What was done; or, when it failed, at which step.
+    pub step: String,
+    /// Why it failed; none when it was done.
+    pub error: Option<String>,
+    /// What to do next.
+    pub hint: Option<String>,
+}
+
+/// The planner and the hands behind `spawn`, `slave`, `join`, `destroy` and `prune`.
+mod hands {
+    use super::{Arc, CliError, Interrupt, Invocation, Outcome, Plan, Progress, Request};
+
+    const NOT_WIRED: &str = "the agent's hands are not wired to the command line";
+
+    /// What would be done for `request`. Changes nothing.
+    pub async fn plan(_invocation: &Invocation, _request: &Request) -> Result<Plan, CliError> {
+        Err(CliError::bug(NOT_WIRED))
+    }
+
+    /// Performs `plan`. One outcome a machine; an error only when nothing was begun.
+    pub async fn perform(
+        _invocation: &Invocation,
+        _request: &Request,
+        _plan: Plan,
+        _progress: Arc<dyn Progress>,
+        _interrupt: Interrupt,
+    ) -> Result<Vec<Outcome>, CliError> {
+        Err(CliError::bug(NOT_WIRED))
+    }
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub enum Done {
+    /// The plan was printed, or there was nothing to do.
+    Nothing,
+    /// One outcome a machine.
+    Performed(Vec<Outcome>),
+}
+
+/// Plans, shows, asks where something is taken away, and performs.
+///
+/// # Errors
+/// Planning failed, the user declined, or nothing could be begun.
+pub async fn run(
+    invocation: &Invocation,
+    request: &Request,
+    interrupt: Interrupt,
+) -> Result<Done, CliError> {
+    let plan = hands::plan(invocation, request).await?;
+    if invocation.dry_run {
+        print_plan(invocation, &plan)?;
+        return Ok(Done::Nothing);
+    }
+    if plan.steps.is_empty() {
+        invocation.note("nothing to do");
+        return Ok(Done::Nothing);
+    }
+    if matches!(request, Request::Destroy(_) | Request::Prune) {
+        if !invocation.yes {
+            output::tell(plan.to_string().trim_end());
+        }
+        confirm(invocation, &format!("do these {} steps", plan.steps.len()))?;
+    }
+    let progress = output::progress::progress(invocation);
+    hands::perform(invocation, request, plan, progress, interrupt).await.map(Done::Performed)
+}
+
+fn print_plan(invocation: &Invocation, plan: &Plan) -> Result<(), CliError> {
+    if invocation.format.is_json() {
+        return output::print_json(plan);
+    }
+    if plan.steps.is_empty() {
+        invocation.note("nothing to do");
+    }
+    output::print(&plan.to_string())
+}
+
+/// Tells what failed on standard error, prints JSON outcomes, and gives the exit status.
+///
+/// # Errors
+/// Standard output is gone.
+pub fn report(invocation: &Invocation, outcomes: &[Outcome]) -> Result<ExitStatus, CliError> {
+    if invocation.format.is_json() {
+        output::print_json(&outcomes)?;
+    } else {
+        for outcome in outcomes {
+            if let Some(error) = &outcome.error {
+                let (machine, step) = (printable(&outcome.machine), printable(&outcome.step));
+                output::tell(&format!("error: {machine}: {step}: {error}"));
+                if let Some(hint) = &outcome.hint {
+                    output::tell(&format!("  hint: {hint}"));
+                }
+            }
+        }
+    }
+    Ok(exit_status(outcomes))
+}
+
+fn exit_status(outcomes: &[Outcome]) -> ExitStatus {
+    let failed = outcomes.iter().filter(|outcome| outcome.error.is_some()).count();
+    match failed {
+        0 => ExitStatus::DONE,
+        all if all == outcomes.len() => ExitStatus::FAILED,
+        _ => ExitStatus::PARTIAL,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outcome(error: Option<&str>) -> Outcome {
+        Outcome {
+            machine: "web-1".to_owned(),
+            step: "copy".to_owned(),
+            error: error.map(str::to_owned),
+            hint: None,
+        }
+    }
+
+    #[test]
+    fn some_failures_are_partial_and_all_are_a_failure() {
+        assert_eq!(exit_status(&[]), ExitStatus::DONE);
+        assert_eq!(exit_status(&[outcome(None)]), ExitStatus::DONE);
+        assert_eq!(exit_status(&[outcome(Some("x"))]), ExitStatus::FAILED);
+        assert_eq!(exit_status(&[outcome(None), outcome(Some("x"))]), ExitStatus::PARTIAL);
+    }
+}

@@ -1,0 +1,5 @@
+//! The user's own terminal: raw mode, hidden input, and a session on a far machine.
+
+pub mod password;
+pub mod raw;
+pub mod session;
