@@ -105,10 +105,8 @@ impl Container {
         if let Sudo::Password(password) = sudo {
             self.input(&["chpasswd"], format!("{user}:{password}\n").as_bytes());
         }
-        self.input(
-            &["sh", "-c", "umask 0337; cat >/etc/sudoers.d/test"],
-            format!("{rule}\n").as_bytes(),
-        );
+        let write = format!("umask 0337; cat >/etc/sudoers.d/{user}");
+        self.input(&["sh", "-c", &write], format!("{rule}\n").as_bytes());
     }
 
     /// Runs a shell script as root; its standard output.
