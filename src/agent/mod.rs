@@ -1,3 +1,32 @@
 //! Floor 3: one event loop that owns sockets, timers and state, and performs actions.
 
+pub mod admission;
 pub mod api;
+pub mod clock;
+pub mod core;
+pub mod directory;
+pub mod enter;
+pub mod error;
+pub mod event_loop;
+pub mod handle;
+pub mod initialise;
+pub mod lock;
+pub mod machine;
+pub mod machine_file;
+pub mod peer;
+pub mod perform;
+pub mod process;
+pub mod services;
+pub mod start;
+pub mod storage;
+pub mod supervise;
+pub mod terminal;
+pub mod terminal_frame;
+pub mod ticket;
+pub mod view;
+
+/// Version of this build.
+pub const BUILD: &str = env!("CARGO_PKG_VERSION");
+
+/// Version of the wire between members.
+pub const PROTOCOL: u32 = 1;

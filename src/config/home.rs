@@ -93,6 +93,18 @@ impl Home {
         self.agent_folder().join("identity.key")
     }
 
+    /// What the machine knows of itself between two runs of its agent.
+    #[must_use]
+    pub fn machine_file(&self) -> PathBuf {
+        self.agent_folder().join("agent.json")
+    }
+
+    /// The wishes for the first machines of a cluster that has no document yet.
+    #[must_use]
+    pub fn founding_file(&self, cluster: &Name) -> PathBuf {
+        self.root.join("founding").join(format!("{cluster}.json"))
+    }
+
     /// The replicated document.
     #[must_use]
     pub fn document_folder(&self) -> PathBuf {

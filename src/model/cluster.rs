@@ -16,7 +16,7 @@ use crate::model::name::Name;
 pub struct Genesis {
     /// The machine that founded the cluster.
     pub founder: NodeId,
-    /// Tells two clusters of one founder apart.
+    /// Drawn at random when the cluster is wished for: tells clusters of one name apart.
     pub nonce: u64,
     /// The cluster's name: its `DC` in the members table.
     pub name: Name,
@@ -26,23 +26,32 @@ impl Genesis {
     /// The id that follows from this genesis.
     #[must_use]
     pub fn cluster_id(&self) -> ClusterId {
-        let mut hash = Sha512::new();
-        hash.update(b"raptor/1 cluster\0");
-        hash.update(self.founder.as_bytes());
-        hash.update(self.nonce.to_le_bytes());
-        hash.update(self.name.as_str().as_bytes());
-        let digest = hash.finalize();
-        let mut id = [0u8; 16];
-        id.copy_from_slice(&digest[..16]);
-        ClusterId(id)
+        ClusterId::derive(self.nonce, &self.name)
     }
 }
 
-/// A cluster's id: 16 bytes of a hash over its [`Genesis`], written as 26 base32 digits.
+/// A cluster's id: 16 bytes of a hash over nonce and name, written as 26 base32 digits.
+///
+/// It does not depend on the founder, so that the very first machine can carry it as a label before
+/// it has a key. The founder is trusted because the whole [`Genesis`] comes from whoever lets a
+/// machine in, not because of the id.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClusterId([u8; 16]);
 
 impl ClusterId {
+    /// The id of the cluster `name` that was wished for with `nonce`.
+    #[must_use]
+    pub fn derive(nonce: u64, name: &Name) -> Self {
+        let mut hash = Sha512::new();
+        hash.update(b"raptor/1 cluster\0");
+        hash.update(nonce.to_le_bytes());
+        hash.update(name.as_str().as_bytes());
+        let digest = hash.finalize();
+        let mut id = [0u8; 16];
+        id.copy_from_slice(&digest[..16]);
+        Self(id)
+    }
+
     /// The id's 16 bytes.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8; 16] {

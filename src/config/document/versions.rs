@@ -30,6 +30,21 @@ impl Versions {
         other.0.iter().all(|(&(author, epoch), &next)| self.next(author, epoch) >= next)
     }
 
+    /// The form in which peers send it.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        // Writing plain numbers into memory cannot fail; nothing held is a sound answer, too.
+        postcard::to_allocvec(&self.0).unwrap_or_default()
+    }
+
+    /// Reads what [`Versions::encode`] wrote.
+    ///
+    /// # Errors
+    /// When it is not that.
+    pub fn decode(bytes: &[u8]) -> Result<Self, postcard::Error> {
+        postcard::from_bytes(bytes).map(Self)
+    }
+
     /// A hash over all of it (SHA-256): peers compare it before they send the whole.
     #[must_use]
     pub fn digest(&self) -> [u8; 32] {

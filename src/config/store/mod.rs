@@ -160,12 +160,18 @@ impl DocumentStore {
         self.log.backlog_count()
     }
 
+    /// Whether the log has grown long enough to be folded into a snapshot.
+    #[must_use]
+    pub fn is_compaction_due(&self) -> bool {
+        self.log.length() > LOG_LENGTH_MAX.max(self.snapshot_length)
+    }
+
     /// Folds the log into a new snapshot when it has grown long; says whether it did.
     ///
     /// # Errors
     /// [`StoreError::File`]; the store goes on with what it has.
     pub fn compact_if_due(&mut self, document: &Document) -> Result<bool, StoreError> {
-        let due = self.log.length() > LOG_LENGTH_MAX.max(self.snapshot_length);
+        let due = self.is_compaction_due();
         if due {
             self.compact(document)?;
         }
@@ -214,12 +220,12 @@ impl DocumentStore {
     }
 }
 
-/// Writes the document as readable JSON, keys sorted.
+/// Writes the document's value as readable JSON, keys sorted.
 ///
 /// # Errors
 /// [`FileError`]; an earlier export stays.
-pub fn export(document: &Document, path: &Path) -> Result<(), FileError> {
-    let mut text = format!("{:#}", document.value());
+pub fn export(document: &Value, path: &Path) -> Result<(), FileError> {
+    let mut text = format!("{document:#}");
     text.push('\n');
     write_atomic(path, text.as_bytes())
 }

@@ -203,7 +203,7 @@ fn a_snapshot_that_cannot_be_written_loses_nothing() {
 fn the_export_is_readable_and_sorted() {
     let (folder, _, _, document) = store_of(2);
     let path = folder.path().join("mutable_config.json");
-    export(&document, &path).unwrap();
+    export(&document.value(), &path).unwrap();
     let text = fs::read_to_string(&path).unwrap();
     assert!(text.starts_with("{\n  \"config\": {\n    \"first\": 1,\n    \"k0\": 0,"), "{text}");
 }

@@ -1,0 +1,270 @@
+//! Answers to what the API and other members ask.
+
+use serde_json::json;
+
+use crate::agent::BUILD;
+use crate::agent::PROTOCOL;
+use crate::agent::api::AgentStatus;
+use crate::agent::api::DocumentChange;
+use crate::agent::api::LinkStatus;
+use crate::agent::api::LogLine;
+use crate::agent::api::NewTicket;
+use crate::agent::api::SshInfo;
+use crate::agent::api::TicketRequest;
+use crate::agent::api::TicketRow;
+use crate::agent::api::WriteRequest;
+use crate::agent::clock;
+use crate::agent::clock::wall_clock;
+use crate::agent::core::Core;
+use crate::agent::core::Stopping;
+use crate::agent::core::not_synced;
+use crate::agent::error::AgentError;
+use crate::agent::error::chain;
+use crate::agent::handle::Command;
+use crate::agent::handle::Reply;
+use crate::agent::ticket::Ticket;
+use crate::agent::view;
+use crate::config::change::Change;
+use crate::config::document::log::LogEntry;
+use crate::config::document::views::TicketRecord;
+use crate::config::path::Path;
+use crate::model::identity::SecretKey;
+use crate::model::member::Member;
+
+/// Longest life of an invitation: a week.
+const TICKET_TTL_MS_MAX: u64 = 7 * 24 * 3600 * 1000;
+
+/// Most machines that one invitation lets in.
+const TICKET_USES_MAX: u32 = 10_000;
+
+impl Core {
+    /// Does what is asked, and answers at once or once the disk has it.
+    pub fn handle_command(&mut self, command: Command) {
+        match command {
+            Command::Status(reply) => answer(reply, Ok(self.status())),
+            Command::Members(reply) => answer(reply, self.synced_members()),
+            Command::Admit(request, reply) => self.admit(&request, Vec::new(), reply),
+            Command::Evict(word, reply) => self.evict(&word, reply),
+            Command::Rejoin(reply) => {
+                self.rejoin();
+                answer(reply, Ok(()));
+            }
+            Command::Document(reply) => answer(reply, Ok(self.parts.document.value())),
+            Command::Write(request, reply) => self.handle_write(&request, reply),
+            Command::Log(limit, reply) => answer(reply, Ok(self.log(limit))),
+            Command::Tickets(reply) => answer(reply, Ok(self.tickets())),
+            Command::CreateTicket(request, reply) => self.create_ticket(&request, reply),
+            Command::RevokeTicket(id, reply) => self.revoke_ticket(&id, reply),
+            Command::SshInfo(word, reply) => answer(reply, self.ssh_info(&word)),
+            Command::Find(word, reply) => answer(reply, self.find(&word)),
+            Command::Stop { leave, reply } => {
+                answer(reply, Ok(()));
+                self.stop(Stopping::Asked, leave);
+            }
+            Command::Evicted { by } => self.evicted(by),
+            from_peer => self.handle_peer_command(from_peer),
+        }
+        self.settle();
+    }
+
+    fn handle_peer_command(&mut self, command: Command) {
+        let now = self.now();
+        let invalid = |error: &dyn std::error::Error| AgentError::Invalid(chain(error));
+        match command {
+            Command::Exchange { source, request, reply } => {
+                let outcome = self.parts.gossip.handle_exchange_request(now, source, &request);
+                answer(reply, outcome.map_err(|error| invalid(&error)));
+            }
+            Command::ExchangeAnswer { source, answer: bytes, reply } => {
+                let outcome = self.parts.gossip.handle_exchange_response(now, source, &bytes);
+                answer(reply, outcome.map_err(|error| invalid(&error)));
+            }
+            Command::Versions(reply) => answer(reply, Ok(self.parts.document.versions())),
+            Command::Missing { theirs, reply } => answer(reply, Ok(self.missing(&theirs))),
+            Command::Apply { source, blobs, reply } => {
+                let count = blobs.len();
+                let done = move |_: &mut Self, outcome: Result<(), AgentError>| {
+                    answer(reply, outcome.map(|()| count));
+                };
+                self.apply(source, blobs, Box::new(done));
+            }
+            _ => {}
+        }
+    }
+
+    fn status(&self) -> AgentStatus {
+        let genesis = &self.parts.genesis;
+        let mut problems = self.parts.problems.clone();
+        if !self.is_ready() {
+            problems.push(not_synced().to_string());
+        }
+        problems.extend(self.disk_problem.clone());
+        let links = self
+            .parts
+            .mesh
+            .report()
+            .links
+            .into_iter()
+            .map(|link| LinkStatus {
+                name: self.parts.gossip.facts(link.peer).map(|facts| facts.name.clone()),
+                node: link.peer,
+                endpoint: link.endpoint,
+                rtt_ms: link.rtt_ms,
+            })
+            .collect();
+        AgentStatus {
+            node: self.me(),
+            name: self.own_name(),
+            cluster: genesis.name.clone(),
+            cluster_id: genesis.cluster_id(),
+            build: BUILD.to_owned(),
+            protocol: PROTOCOL,
+            pid: std::process::id(),
+            started_at: self.started_at,
+            endpoints: self.endpoints.clone(),
+            document_updates: u64::try_from(self.parts.document.blobs().len()).unwrap_or(u64::MAX),
+            links,
+            problems,
+        }
+    }
+
+    fn synced_members(&self) -> Result<Vec<Member>, AgentError> {
+        if self.is_ready() { Ok(self.members()) } else { Err(not_synced()) }
+    }
+
+    fn find(&self, word: &str) -> Result<Member, AgentError> {
+        view::find(&self.synced_members()?, word).cloned()
+    }
+
+    fn rejoin(&mut self) {
+        let members: Vec<_> = self.parts.document.members().into_keys().collect();
+        let me = self.me();
+        for node in members.into_iter().filter(|node| *node != me) {
+            self.exchange_with(node);
+            self.sync_with(node);
+        }
+    }
+
+    fn handle_write(&mut self, request: &WriteRequest, reply: Reply<()>) {
+        let changes: Result<Vec<Change>, _> = request.changes.iter().map(change).collect();
+        match changes {
+            Ok(changes) => {
+                let done = move |_: &mut Self, outcome| answer(reply, outcome);
+                self.write(&request.note, &changes, Box::new(done));
+            }
+            Err(error) => answer(reply, Err(error)),
+        }
+    }
+
+    fn log(&self, limit: usize) -> Vec<LogLine> {
+        let admissions = self.parts.document.members();
+        let entries = self.parts.document.log(limit);
+        let line = |entry: LogEntry| LogLine {
+            time: entry.time,
+            name: admissions.get(&entry.author).map(|admission| admission.name.clone()),
+            author: entry.author,
+            note: entry.note,
+            paths: entry.paths,
+        };
+        entries.into_iter().map(line).collect()
+    }
+
+    fn tickets(&self) -> Vec<TicketRow> {
+        let row = |(id, ticket): (String, TicketRecord)| TicketRow {
+            id,
+            created_by: ticket.created_by,
+            created_at: ticket.created_at,
+            expires_at: ticket.expires_at,
+            uses_left: ticket.uses_left,
+            rest: ticket.rest,
+        };
+        self.parts.document.tickets().into_iter().map(row).collect()
+    }
+
+    fn create_ticket(&mut self, request: &TicketRequest, reply: Reply<NewTicket>) {
+        let lasts = 1..=TICKET_TTL_MS_MAX;
+        if !lasts.contains(&request.ttl_ms) || !(1..=TICKET_USES_MAX).contains(&request.uses) {
+            let reason = "a ticket holds for at most 7 days and lets in 1 to 10000 machines";
+            return answer(reply, Err(AgentError::Invalid(reason.to_owned())));
+        }
+        let mut refused = None;
+        let key = SecretKey::generate(|seed| match clock::random() {
+            Ok(random) => *seed = random,
+            // A fixed seed ends the search; the ticket is not made.
+            Err(error) => {
+                refused = Some(error.to_string());
+                *seed = *self.parts.key.to_seed();
+            }
+        });
+        if let Some(reason) = refused {
+            return answer(reply, Err(AgentError::Unavailable(reason)));
+        }
+        let now = wall_clock();
+        let ticket = Ticket {
+            genesis: self.parts.genesis.clone(),
+            host: self.me(),
+            endpoints: self.endpoints.clone(),
+            expires_at: now.after(std::time::Duration::from_millis(request.ttl_ms)),
+            key,
+        };
+        let id = ticket.id().short();
+        let record = json!({
+            "key": ticket.id(),
+            "created_by": self.me(),
+            "created_at": now,
+            "expires_at": ticket.expires_at,
+            "uses_left": request.uses,
+        });
+        let made = NewTicket {
+            id: id.clone(),
+            ticket: ticket.to_text(&self.parts.key),
+            expires_at: ticket.expires_at,
+        };
+        let path = Path::root().join("tickets").join(id.clone());
+        let done = move |_: &mut Self, outcome: Result<(), AgentError>| {
+            answer(reply, outcome.map(|()| made));
+        };
+        let change = Change::Set { path, value: record };
+        self.write(&format!("create ticket {id}"), &[change], Box::new(done));
+    }
+
+    fn revoke_ticket(&mut self, id: &str, reply: Reply<()>) {
+        if !self.parts.document.tickets().contains_key(id) {
+            let reason = format!("no ticket {id:?}; `raptor ticket ls` lists them");
+            return answer(reply, Err(AgentError::NotFound(reason)));
+        }
+        let change = Change::Unset { path: Path::root().join("tickets").join(id) };
+        let done = move |_: &mut Self, outcome| answer(reply, outcome);
+        self.write(&format!("revoke ticket {id}"), &[change], Box::new(done));
+    }
+
+    fn ssh_info(&self, word: &str) -> Result<SshInfo, AgentError> {
+        let member = self.find(word)?;
+        let facts = self.parts.gossip.facts(member.id);
+        Ok(SshInfo {
+            node: member.id,
+            name: member.name,
+            port: facts.and_then(|facts| facts.ssh_port),
+            user: facts.and_then(|facts| facts.ssh_user.clone()),
+            hosts: member.endpoints.iter().map(std::net::SocketAddr::ip).collect(),
+            labels: member.labels,
+        })
+    }
+}
+
+/// Hands over an answer; a caller that no longer waits for it misses nothing.
+fn answer<T>(reply: Reply<T>, outcome: Result<T, AgentError>) {
+    let _ = reply.send(outcome);
+}
+
+fn change(change: &DocumentChange) -> Result<Change, AgentError> {
+    let parse = |path: &str| {
+        path.parse::<Path>().map_err(|error| AgentError::Invalid(format!("{path:?}: {error}")))
+    };
+    Ok(match change {
+        DocumentChange::Set { path, value } => {
+            Change::Set { path: parse(path)?, value: value.clone() }
+        }
+        DocumentChange::Unset { path } => Change::Unset { path: parse(path)? },
+    })
+}

@@ -1,0 +1,347 @@
+//! Who belongs: the document's members told to mesh, gossip and streams; admission and eviction.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+
+use serde_json::Value;
+use serde_json::json;
+
+use crate::agent::PROTOCOL;
+use crate::agent::admission::Knock;
+use crate::agent::admission::KnockAnswer;
+use crate::agent::api::AdmitRequest;
+use crate::agent::api::Bootstrap;
+use crate::agent::api::BootstrapPeer;
+use crate::agent::clock::wall_clock;
+use crate::agent::core::Core;
+use crate::agent::core::Inbox;
+use crate::agent::core::Stopping;
+use crate::agent::error::AgentError;
+use crate::agent::handle::Reply;
+use crate::agent::ticket::ENDPOINTS_MAX;
+use crate::agent::view;
+use crate::agent::view::Admitted;
+use crate::agent::view::Observed;
+use crate::config::change::Change;
+use crate::config::path::Path;
+use crate::mesh::output::KnockId;
+use crate::mesh::output::Peer;
+use crate::model::facts::Facts;
+use crate::model::facts::SignedFacts;
+use crate::model::identity::NodeId;
+use crate::model::member::Member;
+use crate::model::member::Role;
+use crate::model::member::Status;
+use crate::model::name::Name;
+
+/// Members named to a newcomer: enough that some of them answer.
+const BOOTSTRAP_PEERS_MAX: usize = 5;
+
+impl Core {
+    /// Tells mesh, gossip and streams who the members are, and what they say of themselves.
+    pub(super) fn refresh_members(&mut self) {
+        let now = self.now();
+        let me = self.me();
+        if self.parts.document.admissions().get(&me).is_some_and(|admission| admission.evicted) {
+            self.stop(Stopping::Evicted, false);
+            return;
+        }
+        let admissions = self.parts.document.members();
+        self.members_known.clone_from(&admissions);
+        let mut roles: BTreeMap<NodeId, Role> =
+            admissions.iter().map(|(node, admission)| (*node, admission.role)).collect();
+        let mut peers: BTreeMap<NodeId, Vec<SocketAddr>> = admissions
+            .iter()
+            .map(|(node, admission)| (*node, admission.endpoints.clone()))
+            .collect();
+        if !admissions.contains_key(&me) {
+            // The document has not come yet, or not as far as our own admission: whoever
+            // introduced us is known besides.
+            for peer in &self.parts.file.peers {
+                roles.entry(peer.id).or_insert(Role::Full);
+                peers.entry(peer.id).or_insert_with(|| peer.endpoints.clone());
+            }
+            roles.insert(me, Role::Full);
+        }
+        self.publish_facts();
+        self.parts.gossip.set_members(now, &roles.keys().copied().collect());
+        peers.remove(&me);
+        let peers = peers
+            .into_iter()
+            .map(|(id, told)| self.peer(id, &told))
+            .collect();
+        self.parts.mesh.set_peers(now, peers);
+        let wall = wall_clock();
+        let invitations = self
+            .parts
+            .document
+            .tickets()
+            .into_values()
+            .filter(|ticket| ticket.expires_at >= wall && ticket.uses_left > 0)
+            .map(|ticket| ticket.key)
+            .collect::<BTreeSet<_>>();
+        self.parts.mesh.set_invitations(invitations);
+        self.parts.directory.replace(roles);
+        self.parts.streams.drop_untrusted();
+        self.settle();
+    }
+
+    /// A member as the mesh should know it: its own word on where it is first, then the document's.
+    fn peer(&self, id: NodeId, told: &[SocketAddr]) -> Peer {
+        let facts = self.parts.gossip.facts(id);
+        let mut endpoints = facts.map(|facts| facts.endpoints.clone()).unwrap_or_default();
+        for endpoint in told {
+            if !endpoints.contains(endpoint) {
+                endpoints.push(*endpoint);
+            }
+        }
+        let gone = matches!(self.parts.gossip.status(id), Some(Status::Failed | Status::Left));
+        Peer { id, endpoints, alive: !gone }
+    }
+
+    /// Says of this machine what holds, when it differs from what was said last.
+    fn publish_facts(&mut self) {
+        let me = self.me();
+        let last = self.parts.gossip.facts(me);
+        let file = &self.parts.file;
+        let mut facts = Facts {
+            node: me,
+            version: self.facts_version,
+            name: self.own_name(),
+            build: crate::agent::BUILD.to_owned(),
+            protocol: PROTOCOL,
+            compute_type: file.compute_type.clone(),
+            server_type: file.server_type.clone(),
+            labels: file.labels.clone(),
+            endpoints: self.endpoints.clone(),
+            ssh_port: file.ssh_port,
+            ssh_user: file.ssh_user.clone(),
+            os: crate::agent::machine::os_name(),
+            arch: std::env::consts::ARCH.to_owned(),
+            joined_at: file.joined_at.unwrap_or(self.started_at),
+            started_at: self.started_at,
+            rest: serde_json::Map::default(),
+        };
+        if last == Some(&facts) && !self.facts_outdated {
+            return;
+        }
+        self.facts_version = wall_clock().as_millis().max(self.facts_version + 1);
+        facts.version = self.facts_version;
+        self.facts_outdated = false;
+        match SignedFacts::sign(&facts, &self.parts.key) {
+            Ok(signed) => {
+                let now = self.now();
+                self.parts.gossip.set_own_facts(now, &signed);
+            }
+            Err(error) => self.parts.problems.push(error.to_string()),
+        }
+    }
+
+    /// A neighbour told us under which address it sees us.
+    pub(super) fn observed_address(&mut self, address: SocketAddr) {
+        /// A machine behind a changing address keeps only the newest of them.
+        const ENDPOINTS_KEPT: usize = ENDPOINTS_MAX;
+        if self.endpoints.contains(&address) {
+            return;
+        }
+        self.endpoints.push(address);
+        if self.endpoints.len() > ENDPOINTS_KEPT {
+            let oldest_observed = self.parts.own_endpoints.len().min(ENDPOINTS_KEPT - 1);
+            self.endpoints.remove(oldest_observed);
+        }
+        self.refresh_soon();
+    }
+
+    /// Another member says that this machine has been put out. Believed when the document, which
+    /// only members write, says so too; else it is asked for what is missing.
+    pub(super) fn evicted(&mut self, by: NodeId) {
+        tracing::info!(by = %by.short(), "told that this machine was put out");
+        self.sync_with(by);
+    }
+
+    /// Members that answer, besides this one.
+    pub(super) fn living(&self) -> Vec<NodeId> {
+        let me = self.me();
+        self.parts
+            .gossip
+            .statuses()
+            .into_iter()
+            .filter(|(node, (status, _))| *node != me && *status == Status::Alive)
+            .map(|(node, _)| node)
+            .collect()
+    }
+
+    /// Everybody, as `raptor members` shows them, by name.
+    pub(super) fn members(&self) -> Vec<Member> {
+        let admissions = self.parts.document.members();
+        let names: BTreeMap<NodeId, Name> = admissions
+            .iter()
+            .map(|(node, admission)| (*node, admission.name.clone()))
+            .collect();
+        let report = self.parts.mesh.report();
+        let me = self.me();
+        let mut members: Vec<Member> = admissions
+            .iter()
+            .map(|(node, admission)| {
+                let route = report.route(*node);
+                let observed = Observed {
+                    status: if *node == me {
+                        Some(Status::Alive)
+                    } else {
+                        self.parts.gossip.status(*node)
+                    },
+                    facts: self.parts.gossip.facts(*node),
+                    via: route.map(|route| route.first_hop).filter(|hop| hop != node),
+                    rtt_ms: route.map(|route| route.rtt_ms),
+                };
+                let admitted = Admitted {
+                    name: admission.name.clone(),
+                    endpoints: admission.endpoints.clone(),
+                    added_at: admission.added_at,
+                };
+                view::member(*node, &self.parts.genesis.name, &admitted, &observed, &names)
+            })
+            .collect();
+        members.sort_by(|left, right| left.name.cmp(&right.name));
+        members
+    }
+
+    /// Takes a key into the cluster. Again for the same key: the same answer.
+    pub(super) fn admit(&mut self, request: &AdmitRequest, extra: Vec<Change>, reply: Reply<Bootstrap>) {
+        let admissions = self.parts.document.members();
+        let name = match admissions.get(&request.node) {
+            Some(known) => known.name.clone(),
+            None => view::free_name(&request.name, &|name| {
+                admissions.values().any(|admission| admission.name == *name)
+            }),
+        };
+        let mut changes = extra;
+        let member = |key: &str| member_path(request.node).join(key);
+        let mut set = |path: Path, value: Value| changes.push(Change::Set { path, value });
+        if !admissions.contains_key(&request.node) {
+            set(member("name"), json!(name));
+            set(member("role"), json!(request.role));
+            set(member("added_at"), json!(wall_clock()));
+            set(member("added_by"), json!(self.me()));
+        }
+        set(member("endpoints"), json!(request.endpoints));
+        if let Some(intent) = request.intent {
+            set(member("intent"), json!(intent));
+            set(Path::root().join("machines").join(intent.to_string()).join("node"), json!(request.node));
+        }
+        let bootstrap = self.bootstrap(name.clone());
+        let note = format!("admit {name}");
+        self.write(
+            &note,
+            &changes,
+            Box::new(move |_, outcome| {
+                let _ = reply.send(outcome.map(|()| bootstrap));
+            }),
+        );
+    }
+
+    /// What a newcomer must know: this member first, then others that answer.
+    fn bootstrap(&self, name: Name) -> Bootstrap {
+        let me = BootstrapPeer { id: self.me(), endpoints: self.endpoints.clone() };
+        let others = self.living().into_iter().filter_map(|id| {
+            let endpoints = self.parts.gossip.facts(id)?.endpoints.clone();
+            Some(BootstrapPeer { id, endpoints })
+        });
+        let peers = std::iter::once(me).chain(others).take(BOOTSTRAP_PEERS_MAX).collect();
+        Bootstrap { genesis: self.parts.genesis.clone(), name, peers }
+    }
+
+    /// Puts a member out: its key leaves the document, and it is told.
+    pub(super) fn evict(&mut self, word: &str, reply: Reply<Member>) {
+        let members = self.members();
+        let member = match view::find(&members, word) {
+            Ok(member) => member.clone(),
+            Err(error) => {
+                let _ = reply.send(Err(error));
+                return;
+            }
+        };
+        if member.id == self.me() && members.len() > 1 {
+            let error = AgentError::Invalid(format!(
+                "{} is the machine that answers; ask another member, or use `raptor clean` on it",
+                member.name
+            ));
+            let _ = reply.send(Err(error));
+            return;
+        }
+        let changes =
+            [Change::Set { path: member_path(member.id).join("evicted"), value: json!(true) }];
+        let note = format!("evict {}", member.name);
+        let client = self.client.clone();
+        self.write(
+            &note,
+            &changes,
+            Box::new(move |_, outcome| {
+                if outcome.is_ok() {
+                    // Best effort: one that cannot be told is refused from now on anyway.
+                    tokio::spawn(async move {
+                        let _ = client.tell_evicted(member.id).await;
+                    });
+                }
+                let _ = reply.send(outcome.map(|()| member));
+            }),
+        );
+    }
+
+    /// Somebody knocks with a ticket's key.
+    pub(super) fn handle_knock(&mut self, knock: KnockId, invitation: NodeId, request: &[u8]) {
+        let asked = Knock::read(request, &self.parts.genesis.cluster_id(), invitation);
+        let ticket = self
+            .parts
+            .document
+            .tickets()
+            .into_iter()
+            .find(|(_, ticket)| ticket.key == invitation);
+        let (asked, (id, ticket)) = match (asked, ticket) {
+            (Ok(asked), Some(found)) => (asked, found),
+            (Err(error), _) => return self.refuse_knock(knock, &error.to_string()),
+            (_, None) => return self.refuse_knock(knock, "the ticket has been revoked"),
+        };
+        let known = self.parts.document.members().contains_key(&asked.node);
+        if !known && (ticket.uses_left == 0 || ticket.expires_at < wall_clock()) {
+            return self.refuse_knock(knock, "the ticket has been used up or has expired");
+        }
+        let path = Path::root().join("tickets").join(id).join("uses_left");
+        let used = Change::Set { path, value: json!(ticket.uses_left.saturating_sub(1)) };
+        let extra = if known { Vec::new() } else { vec![used] };
+        let admit = AdmitRequest {
+            node: asked.node,
+            name: asked.name,
+            role: Role::Full,
+            endpoints: asked.endpoints,
+            intent: None,
+        };
+        let (reply, answer) = tokio::sync::oneshot::channel();
+        self.admit(&admit, extra, reply);
+        let inbox = self.inbox.clone();
+        tokio::spawn(async move {
+            let answer = match answer.await {
+                Ok(Ok(bootstrap)) => KnockAnswer::Admitted(bootstrap),
+                Ok(Err(error)) => KnockAnswer::Refused(error.to_string()),
+                Err(_) => return,
+            };
+            let _ = inbox.send(Inbox::KnockDecided(knock, answer)).await;
+        });
+    }
+
+    fn refuse_knock(&mut self, knock: KnockId, why: &str) {
+        self.answer_knock(knock, &KnockAnswer::Refused(why.to_owned()));
+    }
+
+    /// Answers a knock.
+    pub(super) fn answer_knock(&mut self, knock: KnockId, answer: &KnockAnswer) {
+        let now = self.now();
+        self.parts.mesh.answer_knock(now, knock, answer.write());
+        self.flush_mesh();
+    }
+}
+
+fn member_path(node: NodeId) -> Path {
+    Path::root().join("members").join(node.to_string())
+}

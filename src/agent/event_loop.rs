@@ -1,0 +1,77 @@
+//! The loop: waits for a packet, a request, the disk or a timer, and lets [`Core`] deal with it.
+
+use tokio::signal::unix::Signal;
+use tokio::signal::unix::SignalKind;
+use tokio::signal::unix::signal;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio::time::sleep_until;
+
+use crate::agent::clock::Clock;
+use crate::agent::core::Core;
+use crate::agent::core::Inbox;
+use crate::agent::core::Stopping;
+use crate::agent::handle::Command;
+use crate::agent::storage::Stored;
+
+/// Requests dealt with before the socket is looked at again.
+const COMMAND_BATCH: usize = 32;
+
+/// What the loop waits for besides packets and timers.
+pub struct Sources {
+    /// Requests of the API and of other members.
+    pub commands: mpsc::Receiver<Command>,
+    /// Answers of the disk.
+    pub stored: mpsc::UnboundedReceiver<Stored>,
+    /// What the agent's own tasks report.
+    pub inbox: mpsc::Receiver<Inbox>,
+    /// Monotonic time.
+    pub clock: Clock,
+}
+
+/// Runs until the agent is to end; why it does.
+///
+/// # Errors
+/// When signals cannot be received.
+pub async fn run(core: &mut Core, mut sources: Sources) -> std::io::Result<Stopping> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut commands = Vec::with_capacity(COMMAND_BATCH);
+    loop {
+        if let Some(why) = core.stopping() {
+            return Ok(why);
+        }
+        let due = Instant::from_std(sources.clock.instant(core.next_timeout()));
+        let (socket, lane) = core.waits();
+        tokio::select! {
+            readable = socket.ready() => match readable {
+                Ok(()) => core.receive_packets(),
+                Err(error) => {
+                    tracing::error!(%error, "the mesh socket is gone");
+                    core.stop(Stopping::Asked, false);
+                }
+            },
+            Some((destination, packet)) = lane.outgoing() => {
+                core.send_stream_packets(destination, packet);
+            }
+            () = sleep_until(due) => core.handle_timeout(),
+            count = sources.commands.recv_many(&mut commands, COMMAND_BATCH) => {
+                // The core itself holds a handle, so the queue never closes while it runs.
+                debug_assert!(count > 0, "the queue closed while the core runs");
+                for command in commands.drain(..) {
+                    core.handle_command(command);
+                }
+            }
+            Some(outcome) = sources.stored.recv() => core.stored(outcome),
+            Some(message) = sources.inbox.recv() => core.handle_inbox(message),
+            () = ended(&mut terminate, &mut interrupt) => core.stop(Stopping::Asked, false),
+        }
+    }
+}
+
+async fn ended(terminate: &mut Signal, interrupt: &mut Signal) {
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}

@@ -1,0 +1,102 @@
+//! `founding.json`: the wishes for a cluster's first machines, written down while there is no
+//! document yet to write them into.
+
+use serde::{Deserialize, Serialize};
+
+use crate::agent::clock;
+use crate::agent::clock::RandomError;
+use crate::config::files::FileError;
+use crate::config::files::read_bounded;
+use crate::config::files::write_atomic;
+use crate::config::home::Home;
+use crate::model::cluster::ClusterId;
+use crate::model::machine::MachineRecords;
+use crate::model::name::Name;
+
+/// Larger than any sound file.
+const SIZE_MAX: u64 = 16 * 1024 * 1024;
+
+/// A cluster that is being founded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Founding {
+    /// Version of the file.
+    pub version: u32,
+    /// The cluster's name.
+    pub cluster: Name,
+    /// What makes its id its own.
+    pub nonce: u64,
+    /// The machines wished for.
+    pub machines: MachineRecords,
+}
+
+/// Why the file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum FoundingError {
+    /// It cannot be read or written.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// It is damaged.
+    #[error("{path} cannot be read")]
+    Malformed {
+        /// The file.
+        path: String,
+        /// Why.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// No randomness.
+    #[error(transparent)]
+    Random(#[from] RandomError),
+}
+
+impl Founding {
+    /// A cluster nobody else has.
+    ///
+    /// # Errors
+    /// [`FoundingError::Random`].
+    pub fn new(cluster: Name) -> Result<Self, FoundingError> {
+        let nonce = u64::from_le_bytes(clock::random()?);
+        Ok(Self { version: 1, cluster, nonce, machines: MachineRecords::new() })
+    }
+
+    /// The id its machines carry.
+    #[must_use]
+    pub fn cluster_id(&self) -> ClusterId {
+        ClusterId::derive(self.nonce, &self.cluster)
+    }
+
+    /// What an earlier, interrupted founding left.
+    ///
+    /// # Errors
+    /// As [`FoundingError`] says.
+    pub fn load(home: &Home, cluster: &Name) -> Result<Option<Self>, FoundingError> {
+        let path = home.founding_file(cluster);
+        if !path.exists() {
+            return Ok(None);
+        }
+        let text = read_bounded(&path, SIZE_MAX)?;
+        serde_json::from_slice(&text).map(Some).map_err(|source| FoundingError::Malformed {
+            path: path.display().to_string(),
+            source,
+        })
+    }
+
+    /// Writes it down, durably.
+    ///
+    /// # Errors
+    /// As [`FoundingError`] says.
+    pub fn save(&self, home: &Home) -> Result<(), FoundingError> {
+        let path = home.founding_file(&self.cluster);
+        let text = serde_json::to_vec_pretty(self).map_err(|source| FoundingError::Malformed {
+            path: path.display().to_string(),
+            source,
+        })?;
+        Ok(write_atomic(&path, &text)?)
+    }
+
+    /// The document has it: the file goes.
+    pub fn forget(home: &Home, cluster: &Name) {
+        // Left behind it is harmless: the machines in it are found by their intents.
+        let _ = std::fs::remove_file(home.founding_file(cluster));
+    }
+}

@@ -1,0 +1,244 @@
+//! What every performed plan needs: the home, the configuration, the way to the cluster.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::process::Command;
+use tokio::sync::watch;
+
+use crate::agent::error::chain;
+use crate::agent::perform::door::Doors;
+use crate::agent::perform::job::Failure;
+use crate::compute;
+use crate::compute::Compute;
+use crate::config::home::Home;
+use crate::config::module::Modules;
+use crate::config::schema::Config;
+use crate::model::destination::Destination;
+use crate::model::machine::IntentId;
+use crate::model::name::Name;
+use crate::model::progress::Progress;
+use crate::ssh::sudo::SudoPassword;
+use crate::ssh::target::SshTarget;
+
+/// How plans are performed.
+#[derive(Clone)]
+pub struct PerformSettings {
+    /// Machines worked on at the same time.
+    pub concurrent: usize,
+    /// The secret key file that the user named.
+    pub identity_file: Option<PathBuf>,
+    /// What `sudo` is told when it asks.
+    pub sudo_password: Option<SudoPassword>,
+    /// Whether machines of another cluster are taken, too.
+    pub force: bool,
+    /// The program that is put on machines: a static binary.
+    pub binary: PathBuf,
+}
+
+/// Performs plans. Cheap to clone.
+#[derive(Clone)]
+pub struct Performer {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    home: Home,
+    cluster: Name,
+    config: Config,
+    modules: Modules,
+    settings: PerformSettings,
+    doors: Arc<dyn Doors>,
+    progress: Arc<dyn Progress>,
+    interrupt: watch::Receiver<bool>,
+}
+
+impl Performer {
+    /// Works in `home` for `cluster`; stops what is not done once `interrupt` turns true.
+    #[must_use]
+    #[allow(clippy::too_many_arguments)] // Each is one thing the work needs, and given once.
+    pub fn new(
+        home: Home,
+        cluster: Name,
+        config: Config,
+        modules: Modules,
+        settings: PerformSettings,
+        doors: Arc<dyn Doors>,
+        progress: Arc<dyn Progress>,
+        interrupt: watch::Receiver<bool>,
+    ) -> Self {
+        let inner =
+            Inner { home, cluster, config, modules, settings, doors, progress, interrupt };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// The operator's home.
+    #[must_use]
+    pub fn home(&self) -> &Home {
+        &self.inner.home
+    }
+
+    /// The cluster's name.
+    #[must_use]
+    pub fn cluster(&self) -> &Name {
+        &self.inner.cluster
+    }
+
+    /// The merged configuration.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.inner.config
+    }
+
+    /// The modules at hand.
+    #[must_use]
+    pub fn modules(&self) -> &Modules {
+        &self.inner.modules
+    }
+
+    /// How plans are performed.
+    #[must_use]
+    pub fn settings(&self) -> &PerformSettings {
+        &self.inner.settings
+    }
+
+    /// Opens doors.
+    #[must_use]
+    pub fn doors(&self) -> &dyn Doors {
+        self.inner.doors.as_ref()
+    }
+
+    /// Is told what happens.
+    #[must_use]
+    pub fn progress(&self) -> &dyn Progress {
+        self.inner.progress.as_ref()
+    }
+
+    /// Returns once the user asked to stop.
+    pub async fn interrupted(&self) {
+        let mut interrupt = self.inner.interrupt.clone();
+        if interrupt.wait_for(|asked| *asked).await.is_err() {
+            // Nobody is left who could ask.
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// The back-end of a compute type.
+    ///
+    /// # Errors
+    /// When there is none of that name, or its settings are wrong.
+    pub fn compute(&self, name: &str) -> Result<Arc<dyn Compute>, Failure> {
+        let step = "open the back-end";
+        let settings = self.inner.config.compute_types.get(name).ok_or_else(|| {
+            let known: Vec<&str> =
+                self.inner.config.compute_types.keys().map(String::as_str).collect();
+            Failure::at(step, format!("there is no compute type {name:?}"))
+                .with_hint(format!("known are {}", known.join(", ")))
+        })?;
+        let settings =
+            serde_json::to_value(settings).map_err(|error| Failure::at(step, chain(&error)))?;
+        let opened = compute::open(name, &driver_settings(settings), &self.home().machines_folder());
+        opened.map(Arc::from).map_err(|error| Failure::at(step, chain(&error)))
+    }
+
+    /// The UDP address that machines of a compute type listen on, when it is configured.
+    #[must_use]
+    pub fn listen(&self, compute_type: &str) -> Option<SocketAddr> {
+        let settings = self.inner.config.compute_types.get(compute_type)?;
+        settings.parameters.get("listen")?.as_str()?.parse().ok()
+    }
+
+    /// A machine that a back-end made: its address may have been another machine's before, so its
+    /// key is known by its wish.
+    #[must_use]
+    pub fn spawned_login(
+        &self,
+        intent: IntentId,
+        destination: Destination,
+        identity_file: Option<PathBuf>,
+        host_keys: Vec<String>,
+    ) -> SshTarget {
+        let mut target = self.target(destination);
+        target.identity_file = identity_file.or_else(|| Some(self.own_key_file()));
+        target.host_key_alias = Some(intent.to_string());
+        target.host_keys = host_keys;
+        target
+    }
+
+    /// A login with what the configuration and the user say.
+    #[must_use]
+    pub fn target(&self, destination: Destination) -> SshTarget {
+        let ssh = &self.inner.config.ssh;
+        let mut target = SshTarget::new(destination, self.home().known_hosts_file());
+        target.identity_file =
+            self.settings().identity_file.clone().or_else(|| ssh.identity_file.clone());
+        target.config_file.clone_from(&ssh.config_file);
+        target.options =
+            ssh.options.iter().map(|(option, value)| format!("{option}={value}")).collect();
+        target.connect_timeout = Duration::from_millis(ssh.connect_timeout_ms);
+        target.sudo_password.clone_from(&self.settings().sudo_password);
+        target
+    }
+
+    /// The secret key with which raptor logs in to machines it made.
+    #[must_use]
+    pub fn own_key_file(&self) -> PathBuf {
+        self.home().root().join("ssh").join("id_ed25519")
+    }
+
+    /// Public keys that may log in to a new machine: raptor's own, made on first use.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub async fn authorized_keys(&self) -> Result<Vec<String>, Failure> {
+        let file = self.own_key_file();
+        let public = file.with_extension("pub");
+        if !public.exists() {
+            make_key(&file).await?;
+        }
+        let text = std::fs::read_to_string(&public)
+            .map_err(|error| Failure::at("read raptor's SSH key", chain(&error)))?;
+        Ok(vec![text.trim().to_owned()])
+    }
+}
+
+/// Makes a key pair. Two that make it at once end up with one.
+async fn make_key(file: &Path) -> Result<(), Failure> {
+    let step = "make raptor's SSH key";
+    let folder = file.parent().unwrap_or(Path::new("/"));
+    crate::config::files::create_folder(folder)
+        .map_err(|error| Failure::at(step, chain(&error)))?;
+    let lock = crate::agent::lock::wait(&folder.join("lock"));
+    let _lock = lock.map_err(|error| Failure::at(step, chain(&error)))?;
+    if file.with_extension("pub").exists() {
+        return Ok(());
+    }
+    let made = Command::new("ssh-keygen")
+        .args(["-q", "-t", "ed25519", "-N", "", "-C", "raptor", "-f"])
+        .arg(file)
+        .kill_on_drop(true)
+        .output()
+        .await
+        .map_err(|error| {
+            Failure::at(step, format!("ssh-keygen: {error}"))
+                .with_hint("install the OpenSSH client")
+        })?;
+    if made.status.success() {
+        return Ok(());
+    }
+    Err(Failure::at(step, String::from_utf8_lossy(&made.stderr).trim().to_owned()))
+}
+
+/// What the back-end's driver is told: the configuration's entry without what is for people.
+fn driver_settings(mut settings: Value) -> Value {
+    if let Some(object) = settings.as_object_mut() {
+        for key in ["description", "available", "listen"] {
+            object.remove(key);
+        }
+    }
+    settings
+}

@@ -1,0 +1,247 @@
+//! Starting an agent: from a home folder to a running loop, and down again.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use crate::agent::clock;
+use crate::agent::clock::Clock;
+use crate::agent::clock::RandomError;
+use crate::agent::clock::wall_clock;
+use crate::agent::core::Core;
+use crate::agent::core::Parts;
+use crate::agent::core::Stopping;
+use crate::agent::directory::Directory;
+use crate::agent::event_loop;
+use crate::agent::event_loop::Sources;
+use crate::agent::handle::AgentHandle;
+use crate::agent::initialise;
+use crate::agent::initialise::HomeError;
+use crate::agent::lock::LockError;
+use crate::agent::lock::StateLock;
+use crate::agent::machine_file::MachineFile;
+use crate::agent::peer::client::PeerClient;
+use crate::agent::peer::server::PeerServer;
+use crate::agent::services::Services;
+use crate::agent::storage::Storage;
+use crate::config::home::Home;
+use crate::agent::initialise::open_document;
+use crate::config::store::Opened;
+use crate::config::store::StoreError;
+use crate::gossip::core::Gossip;
+use crate::gossip::settings::GossipSettings;
+use crate::mesh::core::Mesh;
+use crate::mesh::interfaces;
+use crate::mesh::settings::MeshSettings;
+use crate::mesh::socket::MeshSocket;
+use crate::mesh::socket::SocketError;
+use crate::mesh::stream::endpoint::StreamEndpoint;
+use crate::mesh::stream::error::StreamError;
+use crate::mesh::stream::lane::lane;
+
+/// Packets of streams that wait on each side of the mesh.
+const LANE_CAPACITY: usize = 1024;
+
+/// Reports of the agent's own tasks that wait for its loop.
+const INBOX_CAPACITY: usize = 64;
+
+/// What the configuration says about an agent.
+#[derive(Debug, Clone, Default)]
+pub struct AgentSettings {
+    /// Links and routes.
+    pub mesh: MeshSettings,
+    /// Membership.
+    pub gossip: GossipSettings,
+}
+
+/// Why an agent does not start, or ended.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentFailure {
+    /// The home is unusable.
+    #[error(transparent)]
+    Home(#[from] HomeError),
+    /// Another agent runs here.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// The machine was told of no cluster yet.
+    #[error("this machine belongs to no cluster yet")]
+    NoCluster,
+    /// The cluster put the machine out.
+    #[error("this machine was put out of cluster {0}")]
+    Evicted(String),
+    /// The document cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The mesh's UDP socket cannot be had.
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+    /// Streams cannot be set up.
+    #[error(transparent)]
+    Stream(#[from] StreamError),
+    /// No randomness.
+    #[error(transparent)]
+    Random(#[from] RandomError),
+    /// The operating system refused a thread or a signal.
+    #[error("the operating system refused what the agent needs")]
+    System(#[source] std::io::Error),
+}
+
+/// A started agent: its API may be served and its loop run.
+pub struct Started {
+    /// The machine's home; its lock is held as long as this lives.
+    home: Home,
+    _lock: StateLock,
+    core: Core,
+    sources: Sources,
+    peers: PeerServer,
+    streams: StreamEndpoint,
+    /// What the API needs.
+    pub services: Services,
+}
+
+/// Takes the lock, reads the state, opens the sockets. Nothing is sent yet.
+///
+/// # Errors
+/// As [`AgentFailure`] says; nothing is left open then.
+pub async fn start(home: Home, settings: AgentSettings) -> Result<Started, AgentFailure> {
+    let (key, mut file) = initialise::load(&home)?;
+    let lock = StateLock::acquire(&home.lock_file())?;
+    let genesis = file.genesis.clone().ok_or(AgentFailure::NoCluster)?;
+    if file.evicted {
+        return Err(AgentFailure::Evicted(genesis.name.to_string()));
+    }
+    let epoch = u64::from_le_bytes(clock::random()?);
+    let Opened { store, document, notes } = open_document(&home, &genesis, epoch)?;
+    let problems: Vec<String> = notes.iter().map(ToString::to_string).collect();
+    for problem in &problems {
+        tracing::warn!(%problem, "the document was repaired");
+    }
+    let (storage, stored) =
+        Storage::start(store, genesis.clone(), home.export_file()).map_err(AgentFailure::System)?;
+    let socket = bind(&home, &mut file)?;
+    let own_endpoints = endpoints(&socket, &file);
+
+    let clock = Clock::start();
+    let now = clock.now();
+    let started_at = wall_clock();
+    let seed = u64::from_le_bytes(clock::random()?);
+    let directory = Arc::new(Directory::default());
+    let (lane, driver) = lane(key.node_id(), LANE_CAPACITY);
+    let trust = Arc::clone(&directory);
+    let streams = StreamEndpoint::new(&key, trust, lane)?;
+    let (handle, commands) = AgentHandle::new();
+    let (inbox, reports) = mpsc::channel(INBOX_CAPACITY);
+    let mesh = Mesh::new(
+        key.clone(),
+        genesis.cluster_id(),
+        settings.mesh,
+        clock::random()?,
+        now,
+        started_at,
+    );
+    let gossip = Gossip::new(key.node_id(), started_at, settings.gossip, seed);
+    let services = Services::new(
+        key.node_id(),
+        handle.clone(),
+        PeerClient::new(streams.clone(), handle.clone()),
+    );
+    let peers = PeerServer::new(handle.clone(), Arc::clone(&directory));
+    if file.ssh_port.is_some() {
+        file.ssh_port = answering_ssh_port(file.ssh_port).await;
+    }
+    let parts = Parts {
+        home: home.clone(),
+        key,
+        genesis,
+        file,
+        document,
+        storage,
+        socket,
+        mesh,
+        gossip,
+        lane: driver,
+        streams: streams.clone(),
+        directory,
+        handle,
+        clock,
+        own_endpoints,
+        seed,
+        problems,
+    };
+    Ok(Started {
+        home,
+        _lock: lock,
+        core: Core::new(parts, started_at, inbox),
+        sources: Sources { commands, stored, inbox: reports, clock },
+        peers,
+        streams,
+        services,
+    })
+}
+
+impl Started {
+    /// Runs the loop until the agent is to end; everything it wrote is on disk then.
+    ///
+    /// # Errors
+    /// [`AgentFailure::Evicted`] when the cluster put the machine out.
+    pub async fn run(mut self) -> Result<(), AgentFailure> {
+        let serving = tokio::spawn(self.peers.serve(self.streams.clone()));
+        let why = event_loop::run(&mut self.core, self.sources).await;
+        self.streams.close().await;
+        serving.abort();
+        match why.map_err(AgentFailure::System)? {
+            Stopping::Asked => Ok(()),
+            Stopping::Evicted => {
+                let (_, mut file) = initialise::load(&self.home)?;
+                file.evicted = true;
+                initialise::save_machine_file(&self.home, &file)?;
+                let name = file.genesis.map(|genesis| genesis.name.to_string()).unwrap_or_default();
+                Err(AgentFailure::Evicted(name))
+            }
+        }
+    }
+}
+
+/// Binds the address the machine was told, else the port it had last time, else any.
+fn bind(home: &Home, file: &mut MachineFile) -> Result<MeshSocket, AgentFailure> {
+    if let Some(listen) = file.listen.filter(|listen| listen.port() != 0) {
+        return Ok(MeshSocket::bind(Some(listen))?);
+    }
+    let anywhere = file.listen.map(|listen| listen.ip());
+    let last = file.chosen_port.and_then(|port| {
+        let ip = anywhere.unwrap_or(std::net::Ipv6Addr::UNSPECIFIED.into());
+        MeshSocket::bind(Some(SocketAddr::new(ip, port))).ok()
+    });
+    let socket = match last {
+        Some(socket) => socket,
+        None => MeshSocket::bind(file.listen)?,
+    };
+    let port = socket.local_address().map_err(AgentFailure::System)?.port();
+    if file.chosen_port != Some(port) {
+        file.chosen_port = Some(port);
+        initialise::save_machine_file(home, file)?;
+    }
+    Ok(socket)
+}
+
+fn endpoints(socket: &MeshSocket, file: &MachineFile) -> Vec<SocketAddr> {
+    let Ok(bound) = socket.local_address() else { return Vec::new() };
+    let mut endpoints = interfaces::local_endpoints(bound).unwrap_or_else(|error| {
+        tracing::warn!(%error, "the machine's own addresses are unknown");
+        Vec::new()
+    });
+    if file.compute_type == LOCAL && bound.ip().is_unspecified() {
+        // Machines that share a computer reach each other without leaving it.
+        endpoints.insert(0, SocketAddr::new(std::net::Ipv4Addr::LOCALHOST.into(), bound.port()));
+    }
+    endpoints
+}
+
+/// The compute type whose machines are processes on one computer.
+const LOCAL: &str = "local";
+
+async fn answering_ssh_port(port: Option<u16>) -> Option<u16> {
+    let port = port?;
+    crate::agent::machine::greets_as_ssh(port).await.then_some(port)
+}

@@ -1,0 +1,178 @@
+//! Members as they are shown: the document's names joined with what gossip and mesh observe. Pure.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use crate::agent::error::AgentError;
+use crate::model::facts::Facts;
+use crate::model::identity::NodeId;
+use crate::model::label::Labels;
+use crate::model::label::Selectable;
+use crate::model::member::Member;
+use crate::model::member::Status;
+use crate::model::name::Name;
+use crate::model::time::Timestamp;
+
+/// What the document says of a member.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Admitted {
+    /// The name it was given.
+    pub name: Name,
+    /// UDP addresses told at admission.
+    pub endpoints: Vec<SocketAddr>,
+    /// When it was admitted.
+    pub added_at: Timestamp,
+}
+
+/// What is observed of a member.
+#[derive(Debug, Clone, Default)]
+pub struct Observed<'a> {
+    /// How gossip sees it.
+    pub status: Option<Status>,
+    /// What it says of itself.
+    pub facts: Option<&'a Facts>,
+    /// The first hop, when the link is not direct.
+    pub via: Option<NodeId>,
+    /// Round-trip time of the path in milliseconds.
+    pub rtt_ms: Option<f64>,
+}
+
+/// One row of the members table.
+#[must_use]
+pub fn member(
+    id: NodeId,
+    dc: &Name,
+    admitted: &Admitted,
+    observed: &Observed<'_>,
+    names: &BTreeMap<NodeId, Name>,
+) -> Member {
+    let facts = observed.facts;
+    let unknown = || "-".to_owned();
+    Member {
+        id,
+        name: admitted.name.clone(),
+        address: id.address(),
+        status: observed.status.unwrap_or(Status::Booting),
+        server_type: facts.map_or_else(unknown, |facts| facts.server_type.clone()),
+        build: facts.map_or_else(unknown, |facts| facts.build.clone()),
+        protocol: facts.map_or(0, |facts| facts.protocol),
+        dc: dc.clone(),
+        compute_type: facts.map_or_else(unknown, |facts| facts.compute_type.clone()),
+        endpoints: facts.map_or_else(|| admitted.endpoints.clone(), |facts| facts.endpoints.clone()),
+        via: observed.via.and_then(|via| names.get(&via).cloned()),
+        rtt_ms: observed.rtt_ms,
+        joined_at: facts.map_or(admitted.added_at, |facts| facts.joined_at),
+        labels: facts.map_or_else(Labels::new, |facts| facts.labels.clone()),
+    }
+}
+
+/// Finds a member by name, id, or unique prefix of its id.
+///
+/// # Errors
+/// [`AgentError::NotFound`], naming the nearest name; [`AgentError::Conflict`] when several fit.
+pub fn find<'a>(members: &'a [Member], word: &str) -> Result<&'a Member, AgentError> {
+    if let Some(member) = members.iter().find(|member| member.name.as_str() == word) {
+        return Ok(member);
+    }
+    let fitting: Vec<&Member> = members
+        .iter()
+        .filter(|member| {
+            !word.is_empty()
+                && (member.address.to_string() == word
+                    || member.attribute("id").is_some_and(|id| id.starts_with(word)))
+        })
+        .collect();
+    match fitting.as_slice() {
+        [member] => Ok(member),
+        [] => Err(AgentError::NotFound(unknown_node(members, word))),
+        several => {
+            let names: Vec<&str> = several.iter().map(|member| member.name.as_str()).collect();
+            Err(AgentError::Conflict(format!("{word:?} fits several members: {}", names.join(", "))))
+        }
+    }
+}
+
+fn unknown_node(members: &[Member], word: &str) -> String {
+    /// Names less alike than this are no help (Jaro-Winkler similarity).
+    const ALIKE: f64 = 0.75;
+    let nearest = members
+        .iter()
+        .map(|member| (strsim::jaro_winkler(member.name.as_str(), word), member))
+        .filter(|(alike, _)| *alike >= ALIKE)
+        .max_by(|left, right| left.0.total_cmp(&right.0));
+    match nearest {
+        Some((_, member)) => format!("no member {word:?}; did you mean {:?}?", member.name.as_str()),
+        None => format!("no member {word:?}"),
+    }
+}
+
+/// A name nobody has: `wanted`, or `wanted-2`, `wanted-3`, ...
+#[must_use]
+pub fn free_name(wanted: &Name, taken: &dyn Fn(&Name) -> bool) -> Name {
+    if !taken(wanted) {
+        return wanted.clone();
+    }
+    // A cluster has fewer members than there are numbers, so one of them is free.
+    (2u32..)
+        .filter_map(|number| {
+            let base: String = wanted.as_str().chars().take(52).collect();
+            format!("{}-{number}", base.trim_end_matches('-')).parse().ok()
+        })
+        .find(|name| !taken(name))
+        .unwrap_or_else(|| wanted.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::identity::SecretKey;
+
+    fn members(names: &[&str]) -> Vec<Member> {
+        let mut counter = 0u64;
+        let dc: Name = "default".parse().unwrap();
+        names
+            .iter()
+            .map(|name| {
+                let key = SecretKey::generate(|seed| {
+                    counter += 1;
+                    seed[..8].copy_from_slice(&counter.to_le_bytes());
+                });
+                let admitted = Admitted {
+                    name: name.parse().unwrap(),
+                    endpoints: Vec::new(),
+                    added_at: Timestamp::default(),
+                };
+                member(key.node_id(), &dc, &admitted, &Observed::default(), &BTreeMap::new())
+            })
+            .collect()
+    }
+
+    #[test]
+    fn members_are_found_by_name_id_prefix_and_address() {
+        let members = members(&["web-1", "web-2"]);
+        for word in [
+            "web-1".to_owned(),
+            members[0].id.to_string(),
+            members[0].id.to_string()[..20].to_owned(),
+            members[0].address.to_string(),
+        ] {
+            assert_eq!(find(&members, &word).unwrap().name.as_str(), "web-1", "{word}");
+        }
+        let error = find(&members, "wbe-1").unwrap_err();
+        assert!(error.to_string().contains("did you mean"), "{error}");
+        assert_eq!(find(&members, "xyz").unwrap_err().to_string(), "no member \"xyz\"");
+        assert!(find(&members, "").is_err());
+    }
+
+    #[test]
+    fn a_taken_name_gets_a_number() {
+        let taken = |name: &Name| ["box", "box-2"].contains(&name.as_str());
+        assert_eq!(free_name(&"box".parse().unwrap(), &taken).as_str(), "box-3");
+        assert_eq!(free_name(&"new".parse().unwrap(), &taken).as_str(), "new");
+    }
+
+    #[test]
+    fn one_that_nobody_saw_yet_is_booting() {
+        assert_eq!(members(&["a"])[0].status, Status::Booting);
+    }
+}
