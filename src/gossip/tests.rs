@@ -34,13 +34,13 @@ fn detection(count: usize, seed: u64) -> Duration {
 fn all_of_ten_members_see_a_killed_one_fail_within_a_median_of_six_seconds() {
     let mut times: Vec<Duration> = (0..31).map(|seed| detection(10, seed)).collect();
     times.sort();
-    println!("detection: median {:?}, longest {:?}", times[15], times[30]);
     assert!(times[15] < Duration::from_millis(5_500), "median {:?}", times[15]);
     assert!(times[30] < seconds(9), "longest {:?}", times[30]);
 }
 
 #[test]
 fn no_living_member_is_called_failed_in_ten_minutes_on_starved_machines() {
+    // Agents run a third of the time, and are away for up to two seconds at a stretch.
     let weather = Weather { delay_ms: 1..40, loss: 0.01, starvation_ms: Some((2_000, 1_000)) };
     for seed in 0..3 {
         let mut world = World::settled(10, weather.clone(), seed);
@@ -49,8 +49,8 @@ fn no_living_member_is_called_failed_in_ten_minutes_on_starved_machines() {
         let failed: Vec<_> =
             histories.clone().filter(|(_, _, status)| *status == Status::Failed).collect();
         let suspected = histories.filter(|(_, _, status)| *status == Status::Suspect).count();
-        println!("seed {seed}: suspected {suspected} times");
-        assert!(suspected > 0, "the weather was too fine to prove anything");
+        // Without the clock that stands still while an agent is starved there are over 3,000.
+        assert!((1..1_000).contains(&suspected), "seed {seed}: {suspected} suspicions");
         assert!(failed.is_empty(), "seed {seed}: {failed:?}");
     }
 }
@@ -67,7 +67,6 @@ fn joining(count: usize) -> Duration {
 #[test]
 fn a_hundred_members_that_start_at_once_find_each_other() {
     let took = joining(100);
-    println!("100 members: {took:?}");
     assert!(took < seconds(10), "{took:?}");
 }
 
@@ -75,7 +74,6 @@ fn a_hundred_members_that_start_at_once_find_each_other() {
 #[ignore = "a minute of simulation: cargo test --release -- --ignored thousand"]
 fn a_thousand_members_that_start_at_once_find_each_other() {
     let took = joining(1_000);
-    println!("1,000 members: {took:?}");
     assert!(took < seconds(20), "{took:?}");
 }
 
@@ -92,7 +90,6 @@ fn an_idle_member_sends_less_than_two_hundred_bytes_a_second() {
     world.run(seconds(100));
     let after: usize = world.machines.iter().map(|machine| machine.bytes_sent).sum();
     let rate = (after - before) / 1_000;
-    println!("idle: {rate} bytes/s per member");
     assert!(rate < 200, "{rate} bytes/s");
 }
 
@@ -172,7 +169,6 @@ fn changed_facts_reach_everybody_within_a_second() {
         let began = world.now;
         assert!(world.run_until(seconds(20), |world| world.all_hold(3, EPOCH_MILLIS)));
         let took = world.now.since(began);
-        println!("facts with {padding} bytes more: {took:?}");
         assert!(took < seconds(if padding == 0 { 1 } else { 4 }), "{took:?}");
     }
 }
@@ -268,4 +264,10 @@ fn two_runs_from_one_seed_are_the_same() {
         machines.map(|machine| (machine.bytes_sent, machine.history.clone())).collect::<Vec<_>>()
     };
     assert_eq!(run(), run());
+}
+
+#[test]
+fn an_agent_can_move_between_threads() {
+    fn assert_send<T: Send>() {}
+    assert_send::<Gossip>();
 }
