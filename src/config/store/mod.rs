@@ -14,6 +14,8 @@ mod tests;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
+use serde_json::Value;
+
 use bytes::Bytes;
 
 use crate::config::document::Document;
