@@ -1,0 +1,1 @@
+//! Provisioning against a recorder and a real shell.
