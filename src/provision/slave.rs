@@ -27,8 +27,8 @@ use crate::provision::undo::{Reached, undo};
 use crate::ssh::host::{Host, Output, Script, Source, Upload};
 use crate::ssh::quote::quote;
 
-/// How long the agent may take until it answers.
-const HEALTH_S: u64 = 30;
+/// How long the agent may take until it answers, when nobody says.
+pub const HEALTH_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
 
 /// What a script may take beyond the sum of its steps.
 const SCRIPT_MARGIN: Duration = Duration::from_secs(120);
@@ -64,6 +64,8 @@ pub struct JoinOrder {
     pub program: Program,
     /// What `agent init` reads; `name` is the machine's own when it is absent or null.
     pub init: Map<String, Value>,
+    /// How long the agent may take until it answers.
+    pub health_timeout: Duration,
 }
 
 /// What `agent init` answers.
@@ -241,7 +243,7 @@ impl<'a> Run<'a> {
             .await
             .map_err(|error| Failure::new("admission", SlaveCause::Admission(error)))?;
         self.reached.starting = true;
-        self.script("starting", self.starting(&join.program, &bootstrap)).await?;
+        self.script("starting", self.starting(join, &bootstrap)).await?;
         Ok(())
     }
 
@@ -288,7 +290,8 @@ impl<'a> Run<'a> {
     }
 
     /// Membership, service, health.
-    fn starting(&self, program: &Program, bootstrap: &Value) -> String {
+    fn starting(&self, join: &JoinOrder, bootstrap: &Value) -> String {
+        let (program, health_s) = (&join.program, join.health_timeout.as_secs().max(1));
         let mut composer = Composer::new(&self.order.layout);
         let release = release_name(&program.version, &program.sha256);
         if self.probe.release.as_ref() != Some(&release) {
@@ -318,7 +321,7 @@ impl<'a> Run<'a> {
         composer.add("fi");
         composer.add("title 'waiting for the agent'");
         composer.add(&format!(
-            "end=$(($(date +%s) + {HEALTH_S}))\nuntil {healthy}; do\n\
+            "end=$(($(date +%s) + {health_s}))\nuntil {healthy}; do\n\
              [ \"$(date +%s)\" -lt \"$end\" ] || fail 1\nsleep 0.1 2>/dev/null || sleep 1\ndone"
         ));
         let mut keep = vec![release.as_str()];
