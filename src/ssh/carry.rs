@@ -76,9 +76,10 @@ impl Carrier<'_> {
         }
     }
 
-    /// Sends the password's line where the elevation reads one.
+    /// Sends the password's line where the elevation reads it: once to try, once for sudo.
     pub(crate) async fn send_password(self, channel: &mut Channel, sudo: bool) -> io::Result<()> {
         if let (true, Some(password)) = (sudo, self.sudo_password) {
+            channel.stdin.write_all(&password.line()).await?;
             channel.stdin.write_all(&password.line()).await?;
             channel.stdin.flush().await?;
         }

@@ -29,15 +29,23 @@ pub fn classify(stderr: &str, attempt: &Attempt) -> Cause {
         && !stderr.contains("open failed:")
         && names_the_pipe(stderr)
     {
-        let inner: Vec<&str> = stderr.lines().filter(|line| !names_the_pipe(line)).collect();
-        let cause = direct(&inner.join("\n"), attempt.connect_timeout);
-        return Cause::JumpHost { jump: jump.clone(), cause: Box::new(cause) };
+        let inner: Vec<&str> = telling(stderr).filter(|line| !names_the_pipe(line)).collect();
+        if !inner.is_empty() {
+            let cause = direct(&inner.join("\n"), attempt.connect_timeout);
+            return Cause::JumpHost { jump: jump.clone(), cause: Box::new(cause) };
+        }
     }
     direct(stderr, attempt.connect_timeout)
 }
 
 fn names_the_pipe(text: &str) -> bool {
-    text.contains("UNKNOWN port 65535") || text.contains("by UNKNOWN")
+    text.contains("by UNKNOWN") || text.contains("kex_exchange_identification:")
+}
+
+/// The lines that say something about a failure.
+fn telling(stderr: &str) -> impl Iterator<Item = &str> {
+    let lines = stderr.lines().map(str::trim);
+    lines.filter(|line| !line.is_empty() && !line.starts_with("Warning: Permanently added"))
 }
 
 fn direct(stderr: &str, connect_timeout: Duration) -> Cause {
@@ -105,8 +113,7 @@ fn between<'text>(text: &'text str, start: &str, end: &str) -> Option<&'text str
 
 /// ssh's words on one line, no longer than an error should be.
 pub(crate) fn detail_of(stderr: &str) -> String {
-    let lines: Vec<&str> = stderr.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    let text = lines.join("; ");
+    let text = telling(stderr).collect::<Vec<_>>().join("; ");
     let text = text.strip_prefix("ssh: ").unwrap_or(&text);
     match text.char_indices().nth(DETAIL_LENGTH_MAX) {
         _ if text.is_empty() => "ssh gave no reason".to_owned(),
@@ -181,6 +188,7 @@ mod tests {
     #[test]
     fn the_jump_host_is_told_from_the_host_behind_it() {
         let jump_down = "ssh: connect to host hop port 22: Connection refused\r\n\
+            kex_exchange_identification: Connection closed by remote host\r\n\
             Connection closed by UNKNOWN port 65535\r\n";
         let cause = classify(jump_down, &attempt(Some("hop")));
         assert_eq!(cause.to_string(), "the jump host hop failed");

@@ -1,8 +1,8 @@
 //! The shell text that runs things safely on the other side. Pure.
 //!
 //! ssh gives the host one string for the login shell, whatever shell that is. So that string is
-//! only `exec sh -c 'TEXT' ARGUMENTS` with a TEXT of one line, without quotes, backslashes or `!` in
-//! it, which sh, bash, fish and csh all read alike; everything else goes through standard input.
+//! only `exec sh -c 'TEXT' ARGUMENTS` with a TEXT of one line, without quotes or backslashes in it,
+//! which sh, bash, fish and csh all read alike; everything else goes through standard input.
 
 use crate::ssh::error::Cause;
 use crate::ssh::quote::{quote, quote_all};
@@ -48,18 +48,17 @@ const ELEVATE: &str = concat!(
     "echo raptor:sudo-needs-password \"$e\" >&2; exit 251",
 );
 
-/// As [`ELEVATE`], with a password as the first line of standard input. It is tried on `true`
-/// first, so that a wrong one makes sudo read no further line as the next try; `-k` makes sure
-/// that sudo does read it, and does not leave it to the program.
+/// As [`ELEVATE`], with a password as the first two lines of standard input. The first is tried on
+/// `true`, so that a wrong one makes sudo read no further line as the next try; the second is for
+/// sudo itself, which reads a letter at a time and leaves the rest to the program. `-k` makes sure
+/// that sudo does read it; where it is not needed it is taken away.
 const ELEVATE_WITH_PASSWORD: &str = concat!(
     "IFS= read -r q; ",
-    "if test \"$(id -u)\" = 0; then exec sh -c \"$@\"; fi; ",
+    "if test \"$(id -u)\" = 0; then IFS= read -r q; exec sh -c \"$@\"; fi; ",
     "command -v sudo >/dev/null 2>&1 || { echo raptor:no-sudo >&2; exit 251; }; ",
-    "sudo -n true 2>/dev/null && exec sudo -n sh -c \"$@\"; ",
+    "sudo -n true 2>/dev/null && { IFS= read -r q; exec sudo -n sh -c \"$@\"; }; ",
     "{ printf %s \"$q\"; echo; } | sudo -k -S -p \"\" true 2>/dev/null || ",
-    "{ echo raptor:sudo-refused >&2; exit 251; }; exec 3<&0; ",
-    "{ printf %s \"$q\"; echo; exec cat <&3 2>/dev/null; } | sudo -k -S -p \"\" sh -c \"$@\" 3<&- & ",
-    "wait $!; exit $?",
+    "{ echo raptor:sudo-refused >&2; exit 251; }; exec sudo -k -S -p \"\" sh -c \"$@\"",
 );
 
 /// How a text becomes root.
@@ -69,7 +68,7 @@ pub(crate) enum Elevation {
     None,
     /// Root, or sudo without a password.
     Sudo,
-    /// Root, or sudo with the password that comes as the first line of standard input.
+    /// Root, or sudo with the password that comes as the first two lines of standard input.
     SudoWithPassword,
 }
 
@@ -157,7 +156,7 @@ mod tests {
     #[test]
     fn every_login_shell_reads_the_texts_alike() {
         for text in [GUARD, RECEIVE, ELEVATE, ELEVATE_WITH_PASSWORD] {
-            for letter in ['\'', '\\', '!', '\n'] {
+            for letter in ['\'', '\\', '\n'] {
                 assert!(!text.contains(letter), "{letter:?} in {text}");
             }
         }

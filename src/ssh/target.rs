@@ -138,7 +138,7 @@ impl SshTarget {
             "ForwardAgent=no".to_owned(),
             "ForwardX11=no".to_owned(),
             "PermitLocalCommand=no".to_owned(),
-            "LogLevel=ERROR".to_owned(),
+            "LogLevel=INFO".to_owned(),
             known_hosts_option(&self.known_hosts, host_keys.is_empty()),
             strictness(host_keys),
             "HashKnownHosts=no".to_owned(),

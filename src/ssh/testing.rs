@@ -42,10 +42,6 @@ impl Sshd {
         self.folder.path().join(name)
     }
 
-    pub(crate) fn port(&self) -> u16 {
-        self.port
-    }
-
     pub(crate) fn key_name(&self) -> String {
         format!("[127.0.0.1]:{}", self.port)
     }

@@ -1,0 +1,1 @@
+test -s "$RAPTOR_ROOT/etc/systemd/journald.conf.d/raptor.conf"

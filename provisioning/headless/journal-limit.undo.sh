@@ -1,0 +1,1 @@
+rm -f "$RAPTOR_ROOT/etc/systemd/journald.conf.d/raptor.conf"

@@ -1,0 +1,420 @@
+//! Taking a machine over: probe, upload, one script, admission, one script; and back on failure.
+
+use std::error::Error;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::model::cluster::{ClusterId, Genesis};
+use crate::model::identity::NodeId;
+use crate::model::name::Name;
+use crate::model::progress::Progress;
+use crate::provision::check::{Problem, Requirements, check};
+use crate::provision::error::{SlaveCause, SlaveError};
+use crate::provision::input::ModuleInput;
+use crate::provision::install::{prune, release_name, switch};
+use crate::provision::layout::Layout;
+use crate::provision::probe::{Privilege, Probe, parse, probe_script};
+use crate::provision::script::{Composer, Report, begun, parse as parse_report, undo_script};
+use crate::provision::service::{Service, service};
+use crate::provision::steps::{Step, steps};
+use crate::provision::undo::{Reached, undo};
+use crate::ssh::host::{Host, Output, Script, Source, Upload};
+use crate::ssh::quote::quote;
+
+/// How long the agent may take until it answers, when nobody says.
+pub const HEALTH_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
+
+/// What a script may take beyond the sum of its steps.
+const SCRIPT_MARGIN: Duration = Duration::from_secs(120);
+
+/// raptor's own program, as it goes onto machines.
+#[derive(Debug, Clone)]
+pub struct Program {
+    /// The file.
+    pub path: PathBuf,
+    /// Its SHA-256 in hexadecimal.
+    pub sha256: String,
+    /// Its version.
+    pub version: String,
+}
+
+/// What is to become of a machine.
+#[derive(Debug, Clone)]
+pub struct Order {
+    /// Where things go.
+    pub layout: Layout,
+    /// What the machine must have.
+    pub requirements: Requirements,
+    /// The server type's modules; empty when nothing is provisioned.
+    pub modules: Vec<ModuleInput>,
+    /// The agent to put on it; none when it does not join.
+    pub join: Option<JoinOrder>,
+}
+
+/// The agent to put on a machine.
+#[derive(Debug, Clone)]
+pub struct JoinOrder {
+    /// raptor's program.
+    pub program: Program,
+    /// What `agent init` reads; `name` is the machine's own when it is absent or null.
+    pub init: Map<String, Value>,
+    /// How long the agent may take until it answers.
+    pub health_timeout: Duration,
+}
+
+/// What `agent init` answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InitReply {
+    /// The machine's key.
+    pub node_id: NodeId,
+    /// The cluster it founded or belongs to.
+    #[serde(default)]
+    pub cluster_id: Option<ClusterId>,
+    /// The genesis of the cluster it founded.
+    #[serde(default)]
+    pub genesis: Option<Genesis>,
+    /// UDP addresses at which it will answer.
+    #[serde(default)]
+    pub endpoints: Vec<SocketAddr>,
+    /// What a later build says besides.
+    #[serde(flatten)]
+    pub rest: Map<String, Value>,
+}
+
+/// The cluster's side of taking a machine over.
+pub trait Admission: Send + Sync {
+    /// Admits the machine's key; the answer is what `agent adopt` reads.
+    fn admit<'a>(
+        &'a self,
+        machine: &'a str,
+        name: &'a Name,
+        reply: &'a InitReply,
+    ) -> BoxFuture<'a, Result<Value, Box<dyn Error + Send + Sync>>>;
+
+    /// Takes the admission back: the machine did not come up.
+    fn withdraw<'a>(&'a self, reply: &'a InitReply) -> BoxFuture<'a, ()>;
+}
+
+/// A machine that was taken over.
+#[derive(Debug, Clone)]
+pub struct Slaved {
+    /// What it was before.
+    pub probe: Probe,
+    /// What should be said about it.
+    pub warnings: Vec<Problem>,
+    /// Its agent, when it joined.
+    pub reply: Option<InitReply>,
+    /// Its name.
+    pub name: Name,
+    /// Whether the program was sent, and not there already.
+    pub uploaded: bool,
+    /// Titles of the steps that were applied.
+    pub applied: Vec<String>,
+}
+
+/// A failure before it is known what is put back.
+struct Failure {
+    step: String,
+    report: Report,
+    cause: SlaveCause,
+}
+
+impl Failure {
+    fn new(step: &str, cause: impl Into<SlaveCause>) -> Self {
+        Self { step: step.to_owned(), report: Report::default(), cause: cause.into() }
+    }
+}
+
+/// Everything that is known while a machine is taken over.
+struct Run<'a> {
+    host: &'a dyn Host,
+    order: &'a Order,
+    progress: &'a Arc<dyn Progress>,
+    probe: Probe,
+    steps: Vec<Step>,
+    service: Service,
+    sudo: bool,
+    name: Name,
+    reached: Reached,
+    reply: Option<InitReply>,
+    uploaded: bool,
+}
+
+/// Takes a machine over, or leaves it as it was. Doing it again is safe and quick.
+///
+/// # Errors
+/// [`SlaveError`] with the failed step, its last lines, and what was put back.
+pub async fn slave(
+    host: &dyn Host,
+    order: &Order,
+    admission: &dyn Admission,
+    progress: &Arc<dyn Progress>,
+) -> Result<Slaved, SlaveError> {
+    let (probe, warnings) = match look(host, order, progress).await {
+        Ok(fit) => fit,
+        Err(failure) => return Err(told(host, None, failure, Vec::new(), Vec::new())),
+    };
+    let mut run = Run::new(host, order, progress, probe);
+    if let Err(failure) = run.perform(admission).await {
+        let (undone, left) = run.put_back(admission, &failure).await;
+        let log = run.reached.installing.then(|| order.layout.log());
+        return Err(told(host, log, failure, undone, left));
+    }
+    let applied = run.reached.applied.iter();
+    let applied = applied.filter_map(|index| run.steps.get(*index)).map(Step::title).collect();
+    Ok(Slaved {
+        warnings,
+        reply: run.reply,
+        name: run.name,
+        uploaded: run.uploaded,
+        applied,
+        probe: run.probe,
+    })
+}
+
+/// Probes and checks: nothing is changed yet.
+async fn look(
+    host: &dyn Host,
+    order: &Order,
+    progress: &Arc<dyn Progress>,
+) -> Result<(Probe, Vec<Problem>), Failure> {
+    progress.stage(host.name(), "looking at the machine");
+    let mut script = Script::new("probing", probe_script(&order.layout));
+    // With a password at hand, the first session already shows whether it is right.
+    script.sudo = order.requirements.has_sudo_password;
+    let output = host.script(script).await.map_err(|error| Failure::new("probing", error))?;
+    let probe = parse(&output.stdout).map_err(|error| Failure::new("probing", error))?;
+    match check(&probe, &order.requirements) {
+        Ok(warnings) => Ok((probe, warnings)),
+        Err(problems) => Err(Failure::new("checking", SlaveCause::Unfit(problems))),
+    }
+}
+
+impl<'a> Run<'a> {
+    fn new(
+        host: &'a dyn Host,
+        order: &'a Order,
+        progress: &'a Arc<dyn Progress>,
+        probe: Probe,
+    ) -> Self {
+        let wished = order.join.as_ref().and_then(|join| join.init.get("name")?.as_str());
+        let name = wished.and_then(|name| name.parse().ok());
+        Self {
+            host,
+            order,
+            progress,
+            steps: steps(&order.modules, &probe),
+            service: service(probe.init, &order.layout),
+            sudo: probe.privilege != Privilege::Root || order.requirements.has_sudo_password,
+            name: name.unwrap_or_else(|| Name::from_hostname(&probe.hostname)),
+            reached: Reached::default(),
+            reply: None,
+            uploaded: false,
+            probe,
+        }
+    }
+
+    async fn perform(&mut self, admission: &dyn Admission) -> Result<(), Failure> {
+        let order = self.order;
+        if let Some(join) = &order.join {
+            self.upload(&join.program).await?;
+        }
+        if order.join.is_none() && self.steps.is_empty() {
+            return Ok(());
+        }
+        self.reached.installing = true;
+        let report = self.script("provisioning", self.installing()?).await?;
+        let Some(join) = &order.join else { return Ok(()) };
+        let answer = report.value("init").unwrap_or_default();
+        let reply: InitReply = serde_json::from_str(answer).map_err(|_| {
+            let answer = answer.chars().take(200).collect();
+            Failure::new("agent init", SlaveCause::BadReply { answer })
+        })?;
+        self.progress.stage(self.host.name(), "being admitted");
+        let reply = self.reply.insert(reply);
+        let bootstrap = admission
+            .admit(self.host.name(), &self.name, reply)
+            .await
+            .map_err(|error| Failure::new("admission", SlaveCause::Admission(error)))?;
+        self.reached.starting = true;
+        self.script("starting", self.starting(join, &bootstrap)).await?;
+        Ok(())
+    }
+
+    async fn upload(&mut self, program: &Program) -> Result<(), Failure> {
+        let release = release_name(&program.version, &program.sha256);
+        let there = self.probe.sha256.as_ref() == Some(&program.sha256);
+        if there && self.probe.release.as_ref() == Some(&release) {
+            return Ok(());
+        }
+        self.progress.stage(self.host.name(), "copying raptor");
+        self.reached.release = Some(release.clone());
+        let upload = Upload {
+            source: Source::File(program.path.clone()),
+            destination: self.order.layout.release(&release),
+            mode: 0o755,
+            sha256: Some(program.sha256.clone()),
+            sudo: self.sudo,
+            observer: None,
+        };
+        let uploaded = self.host.upload(upload).await;
+        self.uploaded = !uploaded.map_err(|error| Failure::new("copying raptor", error))?.skipped;
+        Ok(())
+    }
+
+    /// Modules, program, identity.
+    fn installing(&self) -> Result<String, Failure> {
+        let mut composer = Composer::new(&self.order.layout);
+        composer
+            .add_steps(&self.order.modules, &self.steps)
+            .map_err(|error| Failure::new("provisioning", error))?;
+        if let Some(join) = &self.order.join {
+            composer.add(&switch(&release_name(&join.program.version, &join.program.sha256)));
+            let mut init = join.init.clone();
+            init.insert("name".to_owned(), Value::String(self.name.to_string()));
+            let init = quote(&Value::Object(init).to_string());
+            composer.add("title 'agent init'");
+            composer.add(&format!(
+                "printf %s {init} | \"$program\" --home \"$home\" agent init \
+                 >\"$work/init\" 2>\"$work/out\" 8>&- || fail \"$?\""
+            ));
+            composer.add("say value init \"$(tr -d '\\n' <\"$work/init\")\"");
+        }
+        Ok(composer.finish())
+    }
+
+    /// Membership, service, health.
+    fn starting(&self, join: &JoinOrder, bootstrap: &Value) -> String {
+        let (program, health_s) = (&join.program, join.health_timeout.as_secs().max(1));
+        let mut composer = Composer::new(&self.order.layout);
+        let release = release_name(&program.version, &program.sha256);
+        if self.probe.release.as_ref() != Some(&release) {
+            composer.add("changed=yes");
+        }
+        let bootstrap = quote(&bootstrap.to_string());
+        composer.add("title 'agent adopt'");
+        composer.add(&format!(
+            "printf %s {bootstrap} | \"$program\" --home \"$home\" agent adopt \
+             >\"$work/out\" 2>&1 8>&- || fail \"$?\""
+        ));
+        composer.add("title 'starting the agent'");
+        for file in &self.service.files {
+            // Where cron is not installed, nobody would read its file.
+            if file.path.contains("/cron.d/") {
+                composer.add("if [ -d \"$root/etc/cron.d\" ]; then");
+                composer.write_file(&file.path, file.mode, &file.text);
+                composer.add("fi");
+            } else {
+                composer.write_file(&file.path, file.mode, &file.text);
+            }
+        }
+        let healthy = "\"$program\" --home \"$home\" agent status -o json >\"$work/status\" \
+                       2>\"$work/out\" </dev/null 8>&-";
+        composer.add(&format!("if [ -n \"$changed\" ] || ! {healthy}; then"));
+        composer.add(&self.service.start);
+        composer.add("fi");
+        composer.add("title 'waiting for the agent'");
+        composer.add(&format!(
+            "end=$(($(date +%s) + {health_s}))\nuntil {healthy}; do\n\
+             [ \"$(date +%s)\" -lt \"$end\" ] || fail 1\nsleep 0.1 2>/dev/null || sleep 1\ndone"
+        ));
+        let mut keep = vec![release.as_str()];
+        keep.extend(self.probe.release.as_deref());
+        composer.add(&prune(&keep));
+        composer.finish()
+    }
+
+    async fn script(&mut self, name: &str, text: String) -> Result<Report, Failure> {
+        let mut script = Script::new(name, text);
+        script.sudo = self.sudo;
+        let work: Duration = self.steps.iter().map(|step| step.timeout * 3).sum();
+        script.timeout = work + SCRIPT_MARGIN;
+        let (progress, machine) = (Arc::clone(self.progress), self.host.name().to_owned());
+        script.observer = Some(Arc::new(move |line| {
+            if let Some(title) = begun(line) {
+                progress.stage(&machine, title);
+            }
+        }));
+        let output = self.host.script(script).await.map_err(|error| Failure::new(name, error))?;
+        let report = parse_report(&output.stdout);
+        self.reached.applied.extend(&report.applied);
+        match judge(&report, &output) {
+            None => Ok(report),
+            Some(cause) => {
+                let begun = !report.current.is_empty();
+                let step = if begun { report.current.clone() } else { name.to_owned() };
+                Err(Failure { step, report, cause })
+            }
+        }
+    }
+
+    /// Takes back what this run did; what worked, and what did not.
+    async fn put_back(
+        &self,
+        admission: &dyn Admission,
+        failure: &Failure,
+    ) -> (Vec<String>, Vec<String>) {
+        if let Some(reply) = &self.reply {
+            admission.withdraw(reply).await;
+        }
+        if matches!(failure.cause, SlaveCause::Busy) {
+            return (Vec::new(), Vec::new());
+        }
+        let layout = &self.order.layout;
+        let actions = undo(&self.probe, &self.reached, &self.steps, &self.service, layout);
+        let (mut undone, mut left) = (Vec::new(), Vec::new());
+        let done = if actions.is_empty() {
+            Vec::new()
+        } else {
+            self.progress.stage(self.host.name(), "putting it back as it was");
+            let mut script = Script::new("putting back", undo_script(layout, &actions));
+            script.sudo = self.sudo;
+            let output = self.host.script(script).await;
+            output.map(|output| parse_report(&output.stdout).applied).unwrap_or_default()
+        };
+        for (index, (what, _)) in actions.into_iter().enumerate() {
+            if done.contains(&index) { undone.push(what) } else { left.push(what) }
+        }
+        let lasting = self.reached.applied.iter().filter_map(|index| self.steps.get(*index));
+        left.extend(
+            lasting.filter(|step| step.undo.is_none()).map(|step| format!("step {}", step.title())),
+        );
+        (undone, left)
+    }
+}
+
+fn judge(report: &Report, output: &Output) -> Option<SlaveCause> {
+    match (report.busy, report.failed) {
+        (true, _) => Some(SlaveCause::Busy),
+        // How `timeout` says that it ended the command.
+        (_, Some(124 | 137)) => Some(SlaveCause::TimedOut),
+        (_, Some(status)) => Some(SlaveCause::Status(status)),
+        (_, None) if !report.ended => Some(SlaveCause::CutShort(output.status)),
+        _ => None,
+    }
+}
+
+fn told(
+    host: &dyn Host,
+    log_path: Option<String>,
+    failure: Failure,
+    undone: Vec<String>,
+    left: Vec<String>,
+) -> SlaveError {
+    SlaveError {
+        machine: host.name().to_owned(),
+        step: failure.step,
+        exit_status: failure.report.failed,
+        last_lines: failure.report.last_lines,
+        log_path,
+        undone,
+        left,
+        cause: failure.cause,
+    }
+}
