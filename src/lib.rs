@@ -3,7 +3,7 @@
 //! The rooms, from the top floor down. A room imports only lower floors, and rooms on one floor
 //! never import each other (`ARCHITECTURE.md`; `tests/it/arrows.rs` enforces it).
 
-//CLI pub mod cli;
+pub mod cli;
 
 pub mod http;
 

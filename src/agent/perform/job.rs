@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::model::action::Action;
 use crate::model::action::Plan;
+use crate::model::destination::Destination;
 use crate::model::identity::NodeId;
 use crate::model::label::Labels;
 use crate::model::machine::Access;
@@ -13,41 +14,99 @@ use crate::model::machine::IntentId;
 use crate::model::machine::MachineRecord;
 use crate::model::name::Name;
 use crate::model::time::Timestamp;
+use crate::reconcile::world::ADOPTED;
 
-/// A machine to make.
+/// A machine to make or to take over.
 #[derive(Debug, Clone, PartialEq)]
-pub struct SpawnJob {
+pub struct MachineJob {
     /// The wish.
     pub intent: IntentId,
     /// What is written into the document about it.
     pub record: MachineRecord,
+    /// Whether the user chose its name; else it is called as its host is.
+    pub is_named: bool,
+    /// Where it comes from.
+    pub origin: Origin,
     /// Whether provisioning runs.
     pub provision: bool,
     /// Whether it joins.
     pub join: bool,
 }
 
-/// The jobs of a plan: each `Create` with the `Slave` of the same wish.
-#[must_use]
-pub fn spawn_jobs(plan: &Plan, now: Timestamp) -> Vec<SpawnJob> {
-    let created = plan.steps.iter().filter_map(|step| match &step.action {
-        Action::Create { intent, name, compute_type, server_type, labels } => {
-            Some((*intent, record(name, compute_type, server_type, labels, now)))
+/// Where a machine comes from.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Origin {
+    /// The back-end of its compute type makes it.
+    Backend,
+    /// It is there already.
+    Host {
+        /// Where.
+        destination: Destination,
+        /// The host to go through.
+        via: Option<Destination>,
+    },
+}
+
+impl MachineJob {
+    /// What the machine is called while work on it goes on.
+    #[must_use]
+    pub fn title(&self) -> String {
+        match &self.origin {
+            Origin::Host { destination, .. } if !self.is_named => destination.to_string(),
+            _ => self.record.name.to_string(),
         }
-        _ => None,
-    });
-    created
-        .map(|(intent, record)| {
+    }
+}
+
+/// The jobs of a plan: each `Create` with the `Slave` of the same wish, and the other `Slave`s.
+#[must_use]
+pub fn machine_jobs(plan: &Plan, now: Timestamp) -> Vec<MachineJob> {
+    plan.steps.iter().filter_map(|step| machine_job(plan, &step.action, now)).collect()
+}
+
+fn machine_job(plan: &Plan, action: &Action, now: Timestamp) -> Option<MachineJob> {
+    match action {
+        Action::Create { intent, name, compute_type, server_type, labels } => {
             let slaved = plan.steps.iter().find_map(|step| match step.action {
-                Action::Slave { intent: of, provision, join, .. } if of == intent => {
+                Action::Slave { intent: of, provision, join, .. } if of == *intent => {
                     Some((provision, join))
                 }
                 _ => None,
             });
             let (provision, join) = slaved.unwrap_or((false, false));
-            SpawnJob { intent, record, provision, join }
-        })
-        .collect()
+            let record = record(name, compute_type, server_type, labels, now, join);
+            let origin = Origin::Backend;
+            Some(MachineJob { intent: *intent, record, is_named: true, origin, provision, join })
+        }
+        Action::Slave {
+            intent,
+            name,
+            destination: Some(destination),
+            via,
+            server_type,
+            labels,
+            provision,
+            join,
+        } => {
+            let called =
+                name.clone().unwrap_or_else(|| Name::from_hostname(&destination.host));
+            let mut record = record(&called, ADOPTED, server_type, labels, now, *join);
+            record.access = Some(Access::Ssh {
+                destination: destination.clone(),
+                identity_file: None,
+                host_keys: Vec::new(),
+            });
+            Some(MachineJob {
+                intent: *intent,
+                record,
+                is_named: name.is_some(),
+                origin: Origin::Host { destination: destination.clone(), via: via.clone() },
+                provision: *provision,
+                join: *join,
+            })
+        }
+        _ => None,
+    }
 }
 
 fn record(
@@ -56,8 +115,9 @@ fn record(
     server_type: &str,
     labels: &Labels,
     now: Timestamp,
+    join: bool,
 ) -> MachineRecord {
-    MachineRecord {
+    let mut record = MachineRecord {
         name: name.clone(),
         compute_type: compute_type.to_owned(),
         server_type: server_type.to_owned(),
@@ -67,7 +127,11 @@ fn record(
         access: None,
         node: None,
         rest: serde_json::Map::default(),
+    };
+    if !join {
+        record.set_meant_to_join(false);
     }
+    record
 }
 
 /// What became of one machine.

@@ -1,0 +1,166 @@
+//! Building machines side by side: each wish is written down first; one machine founds the cluster
+//! where there is none.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde_json::json;
+use tokio::sync::Semaphore;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::agent::api::DocumentChange;
+use crate::agent::api::WriteRequest;
+use crate::agent::error::chain;
+use crate::agent::perform::door::Door;
+use crate::agent::perform::founding::Founding;
+use crate::agent::perform::job::Failure;
+use crate::agent::perform::job::MachineJob;
+use crate::agent::perform::job::Origin;
+use crate::agent::perform::job::Outcome;
+use crate::agent::perform::settings::Performer;
+use crate::compute::Compute;
+use crate::model::cluster::ClusterId;
+use crate::model::machine::IntentId;
+use crate::model::machine::MachineRecord;
+
+/// What a build left: an outcome a machine, and the cluster's door when it has one.
+pub struct Built {
+    /// In the order of the jobs.
+    pub outcomes: Vec<Outcome>,
+    /// The cluster.
+    pub door: Option<Arc<dyn Door>>,
+}
+
+/// What the tasks of one build share.
+pub(super) struct Site {
+    pub(super) performer: Performer,
+    /// Known unless machines are only provisioned and there is no cluster.
+    pub(super) cluster_id: ClusterId,
+    pub(super) founding: Option<Founding>,
+    pub(super) computes: BTreeMap<String, Arc<dyn Compute>>,
+    pub(super) door: watch::Sender<Option<Result<Arc<dyn Door>, String>>>,
+    pub(super) permits: Semaphore,
+}
+
+impl Performer {
+    /// Makes or takes over the machines of `jobs`. Without a `door` the first of them founds the
+    /// cluster.
+    ///
+    /// # Errors
+    /// When the wishes cannot be written down or a back-end does not exist; nothing is done then.
+    pub async fn build(
+        &self,
+        jobs: Vec<MachineJob>,
+        door: Option<Arc<dyn Door>>,
+    ) -> Result<Built, Failure> {
+        let computes = self.computes(&jobs)?;
+        let founder = if door.is_none() { jobs.iter().position(|job| job.join) } else { None };
+        let (cluster_id, founding) = match &door {
+            Some(door) => (cluster_of(door.as_ref()).await?, None),
+            None => {
+                let founding = self.begin_founding(&jobs)?;
+                (founding.cluster_id(), Some(founding))
+            }
+        };
+        if let Some(door) = &door {
+            write_wishes(door.as_ref(), &jobs).await?;
+        }
+        let site = Arc::new(Site {
+            performer: self.clone(),
+            cluster_id,
+            founding,
+            computes,
+            door: watch::Sender::new(door.map(Ok)),
+            permits: Semaphore::new(self.settings().concurrent.max(1)),
+        });
+        let outcomes = run_all(&site, jobs, founder).await;
+        let door = site.door.borrow().clone().and_then(Result::ok);
+        if door.is_some() || outcomes.iter().all(|outcome| outcome.failure.is_some()) {
+            Founding::forget(self.home(), self.cluster());
+        }
+        Ok(Built { outcomes, door })
+    }
+
+    fn computes(&self, jobs: &[MachineJob]) -> Result<BTreeMap<String, Arc<dyn Compute>>, Failure> {
+        let mut computes = BTreeMap::new();
+        for job in jobs.iter().filter(|job| job.origin == Origin::Backend) {
+            let name = &job.record.compute_type;
+            if !computes.contains_key(name) {
+                computes.insert(name.clone(), self.compute(name)?);
+            }
+        }
+        Ok(computes)
+    }
+
+    /// Writes the wishes down beside the home, or takes up an interrupted founding.
+    fn begin_founding(&self, jobs: &[MachineJob]) -> Result<Founding, Failure> {
+        let failed = |error| Failure::at("write the wish for the machines down", chain(&error));
+        let earlier = Founding::load(self.home(), self.cluster()).map_err(failed)?;
+        let mut founding = match earlier {
+            Some(earlier) => earlier,
+            None => Founding::new(self.cluster().clone()).map_err(failed)?,
+        };
+        founding.machines.extend(wished(jobs).map(|job| (job.intent, job.record.clone())));
+        founding.save(self.home()).map_err(failed)?;
+        Ok(founding)
+    }
+}
+
+async fn run_all(site: &Arc<Site>, jobs: Vec<MachineJob>, founder: Option<usize>) -> Vec<Outcome> {
+    let mut tasks = JoinSet::new();
+    for (index, job) in jobs.into_iter().enumerate() {
+        let site = Arc::clone(site);
+        let is_founder = founder == Some(index);
+        tasks.spawn(async move { (index, site.run(job, is_founder).await) });
+    }
+    let mut outcomes: Vec<(usize, Outcome)> = Vec::new();
+    while let Some(joined) = tasks.join_next().await {
+        match joined {
+            Ok(outcome) => outcomes.push(outcome),
+            Err(error) => tracing::error!(%error, "a task of the build was lost"),
+        }
+    }
+    outcomes.sort_by_key(|(index, _)| *index);
+    outcomes.into_iter().map(|(_, outcome)| outcome).collect()
+}
+
+async fn cluster_of(door: &dyn Door) -> Result<ClusterId, Failure> {
+    let document =
+        door.document().await.map_err(|error| Failure::at("ask the cluster", chain(&error)))?;
+    document
+        .pointer("/cluster/id")
+        .and_then(|id| id.as_str()?.parse().ok())
+        .ok_or_else(|| Failure::at("ask the cluster", "its document names no cluster id"))
+}
+
+/// Jobs whose wish must be known before anything is asked for. A machine that is there already
+/// cannot be lost; its record is written once its name is known.
+fn wished(jobs: &[MachineJob]) -> impl Iterator<Item = &MachineJob> {
+    jobs.iter().filter(|job| job.origin == Origin::Backend)
+}
+
+/// The change that writes a wish down.
+pub(super) fn wish(intent: IntentId, record: &MachineRecord) -> DocumentChange {
+    DocumentChange::Set { path: format!("machines.{intent}"), value: json!(record) }
+}
+
+async fn write_wishes(door: &dyn Door, jobs: &[MachineJob]) -> Result<(), Failure> {
+    let changes: Vec<DocumentChange> =
+        wished(jobs).map(|job| wish(job.intent, &job.record)).collect();
+    if changes.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<&str> = wished(jobs).map(|job| job.record.name.as_str()).collect();
+    write(door, &format!("wish for {}", names.join(", ")), changes).await
+}
+
+/// Changes the document.
+pub(super) async fn write(
+    door: &dyn Door,
+    note: &str,
+    changes: Vec<DocumentChange>,
+) -> Result<(), Failure> {
+    let request = WriteRequest { note: note.to_owned(), changes };
+    door.write(request).await.map_err(|error| Failure::at("write it down", chain(&error)))
+}

@@ -1,0 +1,310 @@
+//! One machine, from the wish to a member that the others see; and back when that fails.
+
+use std::sync::Arc;
+use std::time::Duration;
+use std::time::Instant;
+
+use serde_json::json;
+
+use crate::agent::api::AdmitRequest;
+use crate::agent::api::Bootstrap;
+use crate::agent::api::DocumentChange;
+use crate::agent::error::chain;
+use crate::agent::initialise;
+use crate::agent::machine_file::FoundRequest;
+use crate::agent::machine_file::InitRequest;
+use crate::agent::perform::build::Site;
+use crate::agent::perform::build::wish;
+use crate::agent::perform::build::write;
+use crate::agent::perform::door::Door;
+use crate::agent::perform::door::Way;
+use crate::agent::perform::job::Failure;
+use crate::agent::perform::job::MachineJob;
+use crate::agent::perform::job::Origin;
+use crate::agent::perform::job::Outcome;
+use crate::agent::perform::local;
+use crate::config::home::Home;
+use crate::model::identity::NodeId;
+use crate::model::machine::Access;
+use crate::model::machine::Machine;
+use crate::model::machine::MachineSpec;
+use crate::model::member::Role;
+use crate::model::member::Status;
+use crate::model::name::Name;
+
+/// How long the members may take to see a machine whose agent answers.
+const SEEN_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How often they are asked.
+const SEEN_INTERVAL: Duration = Duration::from_millis(20);
+
+/// A machine on its way, and what must be undone when it fails.
+#[derive(Default)]
+pub(super) struct Reached {
+    pub(super) machine: Option<Machine>,
+    pub(super) node: Option<NodeId>,
+    pub(super) name: Option<Name>,
+    pub(super) access: Option<Access>,
+}
+
+impl Site {
+    pub(super) async fn run(&self, job: MachineJob, is_founder: bool) -> Outcome {
+        let started = Instant::now();
+        let title = job.title();
+        // The semaphore is never closed; if it were, the work would only be less bounded.
+        let _permit = self.permits.acquire().await.ok();
+        let mut reached = Reached::default();
+        let made = tokio::select! {
+            made = self.make(&job, is_founder, &mut reached) => made,
+            () = self.performer.interrupted() => {
+                Err(Failure::at("interrupted", "you asked to stop"))
+            }
+        };
+        let progress = self.performer.progress();
+        let failure = match made {
+            Ok(()) => None,
+            Err(mut failure) => {
+                if is_founder {
+                    let why = format!("the first machine, {title}, failed: {}", failure.cause);
+                    self.door.send_replace(Some(Err(why)));
+                }
+                failure.undone.extend(self.undo(&job, &reached).await);
+                progress.failed(&title, &format!("{}: {}", failure.step, failure.cause));
+                Some(failure)
+            }
+        };
+        let summary = match (&failure, job.join) {
+            (Some(_), _) => "failed",
+            (None, true) => "joined",
+            (None, false) => "made",
+        };
+        if failure.is_none() {
+            progress.done(&title, summary);
+        }
+        Outcome {
+            machine: reached.name.map_or(title, |name| name.to_string()),
+            node: reached.node,
+            access: reached.access,
+            took: started.elapsed(),
+            summary: summary.to_owned(),
+            failure,
+        }
+    }
+
+    async fn make(
+        &self,
+        job: &MachineJob,
+        is_founder: bool,
+        reached: &mut Reached,
+    ) -> Result<(), Failure> {
+        if let Origin::Host { destination, via } = &job.origin {
+            let login = self.performer.adopted_login(&job.title(), destination, via.as_ref());
+            reached.access.clone_from(&job.record.access);
+            return self.place_remote(job, login, is_founder, reached).await;
+        }
+        let machine = self.create(job).await?;
+        reached.machine = Some(machine.clone());
+        reached.access.clone_from(&machine.access);
+        match machine.access {
+            Some(Access::Local { home }) => {
+                self.place_local(job, Home::new(home), is_founder, reached).await
+            }
+            Some(Access::Ssh { destination, identity_file, host_keys }) => {
+                let login = self.performer.spawned_login(job, destination, identity_file, host_keys);
+                self.place_remote(job, login, is_founder, reached).await
+            }
+            None => Err(Failure::at("make the machine", "the back-end does not say how to reach it")),
+        }
+    }
+
+    async fn create(&self, job: &MachineJob) -> Result<Machine, Failure> {
+        let name = &job.record.name;
+        let compute = &self.computes[&job.record.compute_type];
+        self.performer.progress().stage(name.as_str(), &format!("making it on {}", compute.name()));
+        let spec = MachineSpec {
+            intent: job.intent,
+            cluster: self.cluster_id,
+            name: name.clone(),
+            labels: job.record.labels.clone(),
+            authorized_keys: self.performer.authorized_keys(&job.record.compute_type).await?,
+        };
+        compute.create(&spec).await.map_err(|error| {
+            Failure::at("make the machine", chain(&error)).with_hint(error.hint())
+        })
+    }
+
+    async fn place_local(
+        &self,
+        job: &MachineJob,
+        home: Home,
+        is_founder: bool,
+        reached: &mut Reached,
+    ) -> Result<(), Failure> {
+        if !job.join {
+            return Ok(());
+        }
+        let name = job.record.name.as_str();
+        let progress = self.performer.progress();
+        progress.stage(name, "giving it a key");
+        let failed = |error: local::LocalError| Failure::at(error.step, error.why);
+        let request = self.init_request(job, is_founder);
+        let reply = local::initialise(home.clone(), request).await.map_err(failed)?;
+        reached.node = Some(reply.node_id);
+        if !is_founder {
+            progress.stage(name, "being admitted");
+            let bootstrap = self.admit(job, &job.record.name, reply.node_id).await?;
+            initialise::adopt(&home, &bootstrap, false)
+                .map_err(|error| Failure::at("tell it of the cluster", chain(&error)))?;
+        }
+        progress.stage(name, "starting its agent");
+        local::start(&home).map_err(failed)?;
+        let opened = self.performer.doors().open(Way::Local(home.clone())).await;
+        let door = opened.map_err(|error| {
+            let log = home.log_file().display().to_string();
+            Failure::at("reach its agent", chain(&error)).with_hint(format!("its log is {log}"))
+        })?;
+        self.joined(job, reply.node_id, is_founder.then_some(door), reached).await
+    }
+
+    /// The agent answers: the document is told, and the members are waited for.
+    pub(super) async fn joined(
+        &self,
+        job: &MachineJob,
+        node: NodeId,
+        founders_door: Option<Arc<dyn Door>>,
+        reached: &Reached,
+    ) -> Result<(), Failure> {
+        if let Some(own_door) = founders_door {
+            if let Some(founding) = &self.founding {
+                let wishes = founding.machines.iter();
+                let changes: Vec<_> = wishes.map(|(intent, record)| wish(*intent, record)).collect();
+                if !changes.is_empty() {
+                    write(own_door.as_ref(), "wish for the first machines", changes).await?;
+                }
+            }
+            self.door.send_replace(Some(Ok(own_door)));
+        }
+        let door = self.door().await?;
+        let mut record = job.record.clone();
+        record.node = Some(node);
+        record.machine = reached.machine.as_ref().map(|machine| machine.id.clone());
+        record.access.clone_from(&reached.access);
+        if let Some(name) = &reached.name {
+            record.name = name.clone();
+        }
+        let note = format!("machine {} is there", record.name);
+        write(door.as_ref(), &note, vec![wish(job.intent, &record)]).await?;
+        self.performer.progress().stage(&job.title(), "waiting for the members to see it");
+        wait_until_seen(door.as_ref(), node).await
+    }
+
+    fn init_request(&self, job: &MachineJob, is_founder: bool) -> InitRequest {
+        InitRequest {
+            name: job.record.name.clone(),
+            compute_type: job.record.compute_type.clone(),
+            server_type: job.record.server_type.clone(),
+            labels: job.record.labels.clone(),
+            listen: self.performer.listen(&job.record.compute_type),
+            ssh_port: None,
+            ssh_user: None,
+            found: self.found_request(is_founder),
+        }
+    }
+
+    pub(super) fn found_request(&self, is_founder: bool) -> Option<FoundRequest> {
+        let founding = self.founding.as_ref().filter(|_| is_founder)?;
+        Some(FoundRequest { cluster: founding.cluster.clone(), nonce: founding.nonce })
+    }
+
+    /// The cluster's door, once there is one.
+    pub(super) async fn door(&self) -> Result<Arc<dyn Door>, Failure> {
+        let mut door = self.door.subscribe();
+        let opened = door.wait_for(Option::is_some).await;
+        match opened.as_deref() {
+            Ok(Some(Ok(door))) => Ok(Arc::clone(door)),
+            Ok(Some(Err(why))) => Err(Failure::at("enter the cluster", why.clone())),
+            Ok(None) | Err(_) => Err(Failure::at("enter the cluster", "there is none")),
+        }
+    }
+
+    pub(super) async fn admit(
+        &self,
+        job: &MachineJob,
+        name: &Name,
+        node: NodeId,
+    ) -> Result<Bootstrap, Failure> {
+        let request = AdmitRequest {
+            node,
+            name: name.clone(),
+            role: Role::Full,
+            endpoints: Vec::new(),
+            intent: (job.origin == Origin::Backend).then_some(job.intent),
+        };
+        let admitted = self.door().await?.admit(request).await;
+        admitted.map_err(|error| Failure::at("enter the cluster", chain(&error)))
+    }
+
+    /// Puts back what a failed machine left; in words, what was done.
+    async fn undo(&self, job: &MachineJob, reached: &Reached) -> Vec<String> {
+        let mut undone = Vec::new();
+        let door = self.door.borrow().clone().and_then(Result::ok);
+        if job.origin == Origin::Backend {
+            self.performer.progress().stage(&job.title(), "undoing");
+            if let (Some(door), Some(node)) = (&door, reached.node) {
+                if door.evict(node.to_string()).await.is_ok() {
+                    undone.push("its key was taken out of the cluster".to_owned());
+                }
+            }
+            undone.extend(self.give_back(job, reached).await);
+            if let Some(door) = &door {
+                let path = format!("machines.{}", job.intent);
+                let note = format!("machine {} failed", job.record.name);
+                let changes = vec![DocumentChange::Unset { path }];
+                if write(door.as_ref(), &note, changes).await.is_ok() {
+                    undone.push("the wish was withdrawn".to_owned());
+                }
+            }
+        }
+        undone
+    }
+
+    async fn give_back(&self, job: &MachineJob, reached: &Reached) -> Option<String> {
+        let compute = &self.computes[&job.record.compute_type];
+        let machine = match &reached.machine {
+            Some(machine) => Ok(Some(machine.clone())),
+            // The request may have come through although no answer did.
+            None => compute.find(job.intent).await,
+        };
+        let destroyed = match machine {
+            Ok(None) => return None,
+            Ok(Some(machine)) => compute.destroy(&machine).await,
+            Err(error) => Err(error),
+        };
+        Some(match destroyed {
+            Ok(()) => "the machine was destroyed".to_owned(),
+            Err(error) => format!("the machine may still be there: {}", chain(&error)),
+        })
+    }
+}
+
+/// Waits until the cluster calls the machine alive.
+async fn wait_until_seen(door: &dyn Door, node: NodeId) -> Result<(), Failure> {
+    let deadline = Instant::now() + SEEN_TIMEOUT;
+    loop {
+        let last = match door.members().await {
+            Ok(members) => match members.iter().find(|member| member.id == node) {
+                Some(member) if member.status == Status::Alive => return Ok(()),
+                Some(member) => format!("they call it {}", member.status),
+                None => "they do not know it".to_owned(),
+            },
+            Err(error) => chain(&error),
+        };
+        if Instant::now() > deadline {
+            let seconds = SEEN_TIMEOUT.as_secs();
+            let why = format!("the members do not see it after {seconds} s: {last}");
+            return Err(Failure::at("wait for the members", why)
+                .with_hint("is UDP between the machines let through?"));
+        }
+        tokio::time::sleep(SEEN_INTERVAL).await;
+    }
+}
