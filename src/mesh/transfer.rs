@@ -112,7 +112,6 @@ impl Incoming {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use rand::Rng as _;
     use rand::SeedableRng as _;
     use rand::rngs::StdRng;
 
