@@ -6,7 +6,6 @@ use std::collections::BTreeSet;
 use std::collections::VecDeque;
 use std::net::Ipv6Addr;
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use rand::Rng;
 use rand::SeedableRng;
@@ -23,11 +22,7 @@ use crate::mesh::output::Output;
 use crate::mesh::output::Peer;
 use crate::mesh::output::Protocol;
 use crate::mesh::output::SendError;
-use crate::mesh::report::LinkReport;
-use crate::mesh::report::MeshReport;
-use crate::mesh::report::RouteReport;
 use crate::mesh::ring::Rings;
-use crate::mesh::route::HOP_COST_US;
 use crate::mesh::route::Routes;
 use crate::mesh::schedule::Schedule;
 use crate::mesh::schedule::Timer;
@@ -341,38 +336,6 @@ impl Mesh {
             self.take_down(now, peer);
         }
         self.schedule = Schedule::default();
-    }
-
-    /// The links and routes of this machine.
-    #[must_use]
-    pub fn report(&self) -> MeshReport {
-        let links = self.live.iter().filter_map(|peer| {
-            let link = self.links.get(peer)?;
-            let live = link.live.as_ref()?;
-            Some(LinkReport {
-                peer: link.id,
-                endpoint: live.endpoint,
-                rtt_ms: live.rtt_us.map(|rtt| f64::from(rtt) / 1_000.0),
-                since: live.since,
-                wanted: self.keeps(*peer),
-                bytes_sent: live.bytes_sent,
-                bytes_received: live.bytes_received,
-                packets_sent: live.packets_sent,
-                packets_received: live.packets_received,
-            })
-        });
-        let routes = self.routes.iter().filter_map(|(destination, route)| {
-            let price = u64::from(HOP_COST_US) * u64::from(route.hops);
-            let rtt = Duration::from_micros(route.cost_us.saturating_sub(price));
-            Some(RouteReport {
-                destination: self.links.get(destination)?.id,
-                first_hop: self.links.get(&route.first_hop)?.id,
-                hops: route.hops,
-                cost_ms: Duration::from_micros(route.cost_us).as_secs_f64() * 1_000.0,
-                rtt_ms: rtt.as_secs_f64() * 1_000.0,
-            })
-        });
-        MeshReport { node: self.key.node_id(), links: links.collect(), routes: routes.collect() }
     }
 
     /// An index no session has.

@@ -208,6 +208,9 @@ pub struct Live {
     cost_at: Moment,
     pings: VecDeque<(u32, Moment)>,
     pinged_at: Option<Moment>,
+    /// 0 to 255: lengthens the silence before the next ping by up to a quarter. Without it two
+    /// neighbours ping each other at the same moment for ever, where one ping would do.
+    patience: u8,
 }
 
 impl Live {
@@ -232,6 +235,7 @@ impl Live {
             cost_at: now,
             pings: VecDeque::new(),
             pinged_at: None,
+            patience: 0,
         }
     }
 
@@ -244,7 +248,9 @@ impl Live {
             None => self.received_at,
             Some(pinged) if pinged >= self.received_at => pinged + interval / 4,
             Some(pinged) => {
-                (self.received_at + interval).min(pinged + interval * BUSY_PING_INTERVALS)
+                let patience = interval / 4 * u32::from(self.patience) / 256;
+                let busy = pinged + interval * BUSY_PING_INTERVALS;
+                (self.received_at + interval + patience).min(busy)
             }
         }
     }
@@ -252,6 +258,7 @@ impl Live {
     /// Remembers a ping that is sent.
     pub fn pinged(&mut self, token: u32, now: Moment) {
         self.pinged_at = Some(now);
+        self.patience = token.to_be_bytes()[0];
         if self.pings.len() == PINGS_MAX {
             self.pings.pop_front();
         }

@@ -1,9 +1,12 @@
 //! What a mesh says about itself.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::mesh::core::Mesh;
+use crate::mesh::route::HOP_COST_US;
 use crate::model::identity::NodeId;
 use crate::model::time::Moment;
 
@@ -62,4 +65,38 @@ pub struct RouteReport {
     pub cost_ms: f64,
     /// That sum without the price of the hops: about the path's round-trip time in milliseconds.
     pub rtt_ms: f64,
+}
+
+impl Mesh {
+    /// The links and routes of this machine.
+    #[must_use]
+    pub fn report(&self) -> MeshReport {
+        let links = self.live.iter().filter_map(|peer| {
+            let link = self.links.get(peer)?;
+            let live = link.live.as_ref()?;
+            Some(LinkReport {
+                peer: link.id,
+                endpoint: live.endpoint,
+                rtt_ms: live.rtt_us.map(|rtt| f64::from(rtt) / 1_000.0),
+                since: live.since,
+                wanted: self.keeps(*peer),
+                bytes_sent: live.bytes_sent,
+                bytes_received: live.bytes_received,
+                packets_sent: live.packets_sent,
+                packets_received: live.packets_received,
+            })
+        });
+        let routes = self.routes.iter().filter_map(|(destination, route)| {
+            let price = u64::from(HOP_COST_US) * u64::from(route.hops);
+            let rtt = Duration::from_micros(route.cost_us.saturating_sub(price));
+            Some(RouteReport {
+                destination: self.links.get(destination)?.id,
+                first_hop: self.links.get(&route.first_hop)?.id,
+                hops: route.hops,
+                cost_ms: Duration::from_micros(route.cost_us).as_secs_f64() * 1_000.0,
+                rtt_ms: rtt.as_secs_f64() * 1_000.0,
+            })
+        });
+        MeshReport { node: self.key.node_id(), links: links.collect(), routes: routes.collect() }
+    }
 }

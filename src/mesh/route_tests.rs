@@ -144,3 +144,25 @@ fn a_link_that_only_one_end_claims_is_none() {
     let routes = compute(name(0), &BTreeMap::from([(name(1), 5)]), &states, &Routes::new());
     assert_eq!(routes.keys().copied().collect::<Vec<_>>(), [name(1)]);
 }
+
+#[test]
+fn a_thousand_members_are_few_hops_apart() {
+    let members: Vec<Ipv6Addr> =
+        (0..1000u128).map(|member| Ipv6Addr::from(member * 0x9e37_79b9_7f4a_7c15)).collect();
+    let rings = crate::mesh::ring::Rings::new(3, members.iter().copied());
+    let mut states = LinkStates::default();
+    for origin in &members {
+        let neighbours = rings.neighbours(*origin, |_| true);
+        states.insert(Advertisement {
+            origin: *origin,
+            sequence: 1,
+            neighbours: neighbours.into_iter().map(|peer| (peer, link_cost_us(200))).collect(),
+            bytes: Vec::new(),
+        });
+    }
+    let links = states.get(members[0]).unwrap().neighbours.clone();
+    let routes = compute(members[0], &links, &states, &Routes::new());
+    assert_eq!(routes.len(), 999);
+    let longest = routes.values().map(|route| route.hops).max().unwrap();
+    assert!(longest <= 7, "{longest} hops");
+}

@@ -5,6 +5,7 @@ use zeroize::Zeroizing;
 
 use crate::mesh::replay::ReplayWindow;
 use crate::mesh::wire::Frame;
+use crate::mesh::wire::ROUTED_HEADER_LENGTH;
 use crate::mesh::wire::TAG_LENGTH;
 use crate::mesh::wire::TRANSPORT_HEADER_LENGTH;
 use crate::mesh::wire::transport_header;
@@ -85,7 +86,9 @@ impl Session {
         }
         self.counter += 1;
         let header = transport_header(self.remote_index, counter);
-        let mut datagram = Vec::with_capacity(256);
+        let payload = if let Frame::Routed(routed) = frame { routed.payload.len() } else { 128 };
+        let overhead = TRANSPORT_HEADER_LENGTH + ROUTED_HEADER_LENGTH + TAG_LENGTH;
+        let mut datagram = Vec::with_capacity(overhead + payload);
         datagram.extend_from_slice(&header);
         frame.write(&mut datagram);
         let sealed = self.sending.seal_in_place_separate_tag(

@@ -52,7 +52,7 @@ impl Default for MeshSettings {
             backoff_max: Duration::from_secs(30),
             flood_delay: Duration::from_millis(50),
             flood_retry: Duration::from_millis(500),
-            advertise_interval: Duration::from_secs(300),
+            advertise_interval: Duration::from_secs(900),
             linger: Duration::from_secs(30),
             rekey_after: Duration::from_secs(120),
             reject_after: Duration::from_secs(180),

@@ -23,7 +23,7 @@ fn is_down(output: &Output) -> bool {
 /// Sends from one machine to another and says whether it arrives within a second.
 fn delivers(sim: &mut Sim, from: usize, to: usize) -> bool {
     let (source, destination) = (sim.machines[from].id, sim.machines[to].id);
-    let payload = vec![from as u8; SEND_LENGTH_MAX];
+    let payload = vec![7; SEND_LENGTH_MAX];
     let before = sim.machines[to].outputs.len();
     let now = sim.now;
     let sent = sim.with(from, |mesh| mesh.send(now, destination, Protocol::Stream, &payload));
@@ -132,6 +132,8 @@ fn a_restarted_peer_is_spoken_to_at_once() {
     sim.run(seconds(10));
     sim.start(1);
     sim.run_until(Duration::from_millis(500), |sim| sim.is_connected(&all));
+    // Until the restarted machine's first packet is here the others speak under the old keys.
+    sim.run(Duration::from_millis(5));
     assert!(delivers(&mut sim, 0, 1) && delivers(&mut sim, 1, 3));
     assert_eq!(sim.count(0, is_down), 0);
 }
@@ -152,12 +154,19 @@ fn a_fifth_of_all_datagrams_lost_breaks_nothing() {
     let mut sim = Sim::new(10, 9);
     sim.loss_percent = 20;
     sim.delay = Duration::from_millis(20);
-    all.iter().for_each(|index| sim.start(*index));
+    for index in &all {
+        sim.start(*index);
+    }
     sim.run_until(seconds(10), |sim| sim.is_connected(&all));
+    // Links made while the right ones did not answer are closed again.
+    sim.run(seconds(90));
+    for machine in &mut sim.machines {
+        machine.outputs.clear();
+    }
     sim.run(seconds(300));
     assert!(sim.is_connected(&all));
     let downs: usize = all.iter().map(|index| sim.count(*index, is_down)).sum();
-    assert!(downs <= 2, "{downs} links were given up");
+    assert_eq!(downs, 0, "links were given up");
 }
 
 #[test]
@@ -194,13 +203,10 @@ fn keys_change_without_a_pause() {
 #[test]
 fn a_dead_endpoint_costs_a_quarter_of_a_second() {
     let mut sim = Sim::new(2, 12);
-    sim.start(0);
-    sim.start(1);
     let mut peers = sim.peers(|_| true);
     for peer in &mut peers {
         peer.endpoints.insert(0, "192.0.2.1:9".parse().unwrap());
     }
-    sim = Sim::new(2, 12);
     for index in 0..2 {
         sim.start(index);
         sim.set_peers(index, peers.clone());

@@ -43,8 +43,8 @@ fn answer(sim: &Sim) -> Option<Vec<u8>> {
 
 #[test]
 fn request_and_answer_cross_a_lossy_network() {
-    let request: Vec<u8> = (0..30_000u32).map(|index| index as u8).collect();
-    let response: Vec<u8> = (0..60_000u32).map(|index| (index * 7) as u8).collect();
+    let request: Vec<u8> = (0..30_000u32).map(|index| index.to_be_bytes()[3]).collect();
+    let response: Vec<u8> = (0..60_000u32).map(|index| (index * 7).to_be_bytes()[3]).collect();
     let mut sim = knocking(20, &request);
     sim.run_until(seconds(20), |sim| heard(sim).is_some());
     let (knock, heard_request) = heard(&sim).unwrap();
