@@ -33,7 +33,8 @@ pub(super) fn validate(config: &Config, modules: &BTreeSet<String>) -> Vec<Probl
     check.compute_types(config);
     for (name, server_type) in &config.server_types {
         for (index, module) in server_type.modules.iter().enumerate() {
-            let path = ["server_types", name, "modules", &index.to_string()];
+            let index = index.to_string();
+            let path = ["server_types", name.as_str(), "modules", index.as_str()];
             check.name(&path, "provisioning module", module, modules);
         }
     }
@@ -88,7 +89,7 @@ impl Check {
                     self.refuse(&["compute_types", name], what);
                 }
                 other => {
-                    let path = ["compute_types", name, "driver"];
+                    let path = ["compute_types", name.as_str(), "driver"];
                     let drivers = DRIVERS.map(str::to_owned);
                     self.name(&path, "driver", other, &drivers);
                 }

@@ -96,11 +96,11 @@ pub struct Condition {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Script {
+    /// The text itself.
+    Inline(String),
     /// A file of the module.
     #[serde(untagged)]
     File(String),
-    /// The text itself.
-    Inline(String),
 }
 
 impl<'de> Deserialize<'de> for Script {
