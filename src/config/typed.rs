@@ -69,7 +69,7 @@ pub(super) fn explain(problem: Problem, message: &str, unknown: Option<UnknownKe
     Problem { what: "unknown key".to_owned(), nearest, known, ..problem }
 }
 
-/// serde's `unknown field `x`, expected one of `a`, `b``.
+/// serde's message about a field that a type does not have, which names those that it has.
 #[derive(Debug)]
 pub(super) struct UnknownKey<'m> {
     key: &'m str,
