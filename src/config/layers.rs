@@ -91,6 +91,17 @@ impl Layers {
         value
     }
 
+    /// One layer's values as they were written, its nulls included: what `config show --layer`
+    /// prints and what a change to the layer starts from.
+    #[must_use]
+    pub fn value_raw(&self, name: LayerName) -> Value {
+        let mut layers = self.0.iter().filter(|layer| layer.name == name);
+        match (layers.next(), layers.next()) {
+            (Some(only), None) => only.value.clone(),
+            _ => self.value(name),
+        }
+    }
+
     /// The layer that decides what stands at `path`: the strongest that says anything there.
     #[must_use]
     pub fn origin(&self, path: &Path) -> Option<&Layer> {

@@ -79,6 +79,12 @@ impl Path {
         Self(keys)
     }
 
+    /// This path without its last key; the root stays the root.
+    #[must_use]
+    pub fn parent(&self) -> Self {
+        Self(self.0.split_last().map_or_else(Vec::new, |(_, parents)| parents.to_vec()))
+    }
+
     /// This path below `parent`: `config` + `mesh.rings` = `config.mesh.rings`.
     #[must_use]
     pub fn under(&self, parent: &Self) -> Self {

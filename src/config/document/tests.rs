@@ -3,6 +3,10 @@ use serde_json::{Value, json};
 
 use super::testing::{admission, genesis, key, set, sync, unset, write};
 use super::*;
+use crate::config::change::{Change, ChangeError};
+use crate::config::document::blob::{BlobError, Header};
+use crate::model::identity::SecretKey;
+use crate::model::time::Timestamp;
 
 /// Documents of `count` machines, all admitted, all equal.
 fn cluster(count: u8) -> Vec<(SecretKey, Document)> {

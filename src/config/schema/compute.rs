@@ -33,30 +33,27 @@ impl Default for ComputeType {
 /// Drivers that are built in.
 pub const DRIVERS: [&str; 2] = ["docker", "local"];
 
-/// What the driver `local` takes: machines are processes on this computer.
+/// What the driver `local` takes: nothing. Machines are processes on this computer.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct LocalParameters {
-    /// UDP address at which the machines listen, port 0 for any free one.
-    pub listen: Option<String>,
-}
+pub struct LocalParameters {}
 
 /// What the driver `docker` takes: machines are containers.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct DockerParameters {
-    /// Image to run; without one it is built from the Dockerfile.
+    /// The client program: `docker`, `podman`, or a path.
+    pub program: Option<String>,
+    /// A ready image with `sshd`; without one it is built from the Dockerfile.
     pub image: Option<String>,
-    /// Dockerfile to build the image from: a path, or a file of the compute type's module.
+    /// A Dockerfile in the place of the bundled one.
     pub dockerfile: Option<String>,
-    /// Image on which the Dockerfile builds.
+    /// What the Dockerfile starts from.
     pub base_image: Option<String>,
-    /// More arguments for `docker run`.
-    pub run_args: Vec<String>,
     /// Docker network to attach to.
     pub network: Option<String>,
-    /// Login through SSH.
-    pub user: Option<String>,
+    /// More arguments for `docker run`, such as `--memory=1g`.
+    pub run_arguments: Vec<String>,
 }
 
 /// What a machine is provisioned to be.

@@ -172,14 +172,14 @@ fn old_generations_go_and_the_last_but_one_stays() {
 #[test]
 fn a_long_log_is_folded() {
     let (folder, key, mut store, mut document) = store_of(0);
-    let mut folded = 0;
+    let mut compactions = 0;
     for index in 0..5 {
         let text = format!("{index}").repeat(300_000);
         let blob = write(&mut document, &key, &[set("config.k", text)]).unwrap();
         store.append(&blob).unwrap();
-        folded += u32::from(store.compact_if_due(&document).unwrap());
+        compactions += u32::from(store.compact_if_due(&document).unwrap());
     }
-    assert_eq!(folded, 1);
+    assert_eq!(compactions, 1);
     let opened = DocumentStore::open(folder.path(), 9).unwrap();
     assert_eq!(opened.document.value(), document.value());
 }

@@ -1,0 +1,216 @@
+//! The merged, validated configuration that every command starts from.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::Path as FilePath;
+
+use serde_json::{Map, Value};
+
+use crate::config::change::Change;
+use crate::config::document::views::CONFIG;
+use crate::config::error::{ConfigError, Problem, Source};
+use crate::config::files::{FileError, read_bounded};
+use crate::config::home::Home;
+use crate::config::layers::{Layer, LayerName, Layers, merge, strip};
+use crate::config::module::Modules;
+use crate::config::path::Path;
+use crate::config::position::{Position, find};
+use crate::config::schema::Config;
+use crate::config::typed::{Place, read};
+use crate::config::validate::validate;
+
+/// Longer than any configuration file.
+const FILE_SIZE_MAX: u64 = 16 * 1024 * 1024;
+
+/// A configuration that is fit for use.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// All layers together.
+    pub config: Config,
+    /// The layers.
+    pub layers: Layers,
+    /// What a document written by a later build says that this build does not know; left out.
+    pub warnings: Vec<Problem>,
+    modules: BTreeSet<String>,
+}
+
+/// Loads all layers: the modules of this program and of `home`, the file `explicit` (which must
+/// exist) or the home's `mutable_config.json` (which need not), and `document`, the value of
+/// [`crate::config::document::Document::config_layer`].
+///
+/// # Errors
+/// [`ConfigError`]: all that is wrong in the files, or in all layers together.
+pub fn load(
+    home: &Home,
+    explicit: Option<&FilePath>,
+    document: Option<&Value>,
+) -> Result<Loaded, ConfigError> {
+    let modules = Modules::load(home)?;
+    load_with(&modules, home, explicit, document)
+}
+
+/// As [`load`], with modules that were loaded before.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_with(
+    modules: &Modules,
+    home: &Home,
+    explicit: Option<&FilePath>,
+    document: Option<&Value>,
+) -> Result<Loaded, ConfigError> {
+    let mut layers = modules.layers();
+    let path = explicit.map_or_else(|| home.config_file(), FilePath::to_owned);
+    if let Some(layer) = read_file(&path, explicit.is_some())? {
+        layers.push(layer);
+    }
+    if let Some(value) = document {
+        layers.push(document_layer(value.clone()));
+    }
+    resolve(Layers(layers), modules.provisioning_names())
+}
+
+/// Reads one file as `config check FILE` does: alone, on top of the modules.
+///
+/// # Errors
+/// As [`load`].
+pub fn check_file(home: &Home, path: &FilePath) -> Result<Loaded, ConfigError> {
+    load(home, Some(path), None)
+}
+
+/// Says whether the configuration would still be fit for use after `changes` to the document, and
+/// what it would be. Changes outside `config` are not looked at. Call it before writing them.
+///
+/// # Errors
+/// [`ConfigError`]: what would be wrong.
+pub fn check_change(loaded: &Loaded, changes: &[Change]) -> Result<Config, ConfigError> {
+    let prefix = Path::root().join(CONFIG);
+    let mut tree = Value::Object(Map::new());
+    if let Value::Object(map) = &mut tree {
+        map.insert(CONFIG.to_owned(), loaded.layers.value_raw(LayerName::Document));
+    }
+    for change in changes.iter().filter(|change| change.path().relative_to(&prefix).is_some()) {
+        change.apply(&mut tree)?;
+    }
+    let value = tree.get(CONFIG).cloned().unwrap_or_default();
+    if !value.is_object() && !value.is_null() {
+        let root = Path::root();
+        let place = Place { source: &Source::Document, text: None, path: &root };
+        return Err(ConfigError::one(place.problem(&prefix, "expected an object")));
+    }
+    let mut layers: Vec<Layer> =
+        loaded.layers.0.iter().filter(|layer| layer.name != LayerName::Document).cloned().collect();
+    layers.push(document_layer(value));
+    let after = resolve(Layers(layers), loaded.modules.clone())?;
+    let new: Vec<Problem> =
+        after.warnings.into_iter().filter(|problem| !loaded.warnings.contains(problem)).collect();
+    if new.is_empty() { Ok(after.config) } else { Err(ConfigError::Invalid(new)) }
+}
+
+fn document_layer(value: Value) -> Layer {
+    let value = if value.is_object() { value } else { Value::Object(Map::new()) };
+    Layer { name: LayerName::Document, source: Source::Document, text: None, value }
+}
+
+fn read_file(path: &FilePath, must_exist: bool) -> Result<Option<Layer>, ConfigError> {
+    let content = match read_bounded(path, FILE_SIZE_MAX) {
+        Ok(content) => content,
+        Err(error) if !must_exist && error.source.kind() == io::ErrorKind::NotFound => {
+            return Ok(None);
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let text = String::from_utf8(content).map_err(|error| {
+        let wrong = io::Error::new(io::ErrorKind::InvalidData, error);
+        FileError::new("read", path)(wrong)
+    })?;
+    let source = Source::File(path.to_owned());
+    let value = parse(&text, &source)?;
+    Ok(Some(Layer { name: LayerName::File, source, text: Some(text), value }))
+}
+
+/// Reads JSON text that must be an object.
+pub(super) fn parse(text: &str, source: &Source) -> Result<Value, ConfigError> {
+    let problem = |position, what: String| {
+        ConfigError::one(Problem {
+            source: source.clone(),
+            position,
+            path: Path::root(),
+            what,
+            nearest: None,
+            known: Vec::new(),
+        })
+    };
+    let value: Value = serde_json::from_str(text).map_err(|error| {
+        let position = Position { line: error.line(), column: error.column() };
+        let message = error.to_string();
+        let message = message.split(" at line ").next().unwrap_or_default();
+        problem(Some(position), format!("not JSON: {message}"))
+    })?;
+    if value.is_object() {
+        Ok(value)
+    } else {
+        Err(problem(find(text, &Path::root()), "expected an object".to_owned()))
+    }
+}
+
+/// Checks each layer by itself, then all together.
+fn resolve(layers: Layers, modules: BTreeSet<String>) -> Result<Loaded, ConfigError> {
+    let mut merged = Value::Object(Map::new());
+    let (mut problems, mut warnings) = (Vec::new(), Vec::new());
+    for layer in &layers.0 {
+        let root = Path::root();
+        let place = Place { source: &layer.source, text: layer.text.as_deref(), path: &root };
+        let mut known = strip(&layer.value);
+        let (_, found) = read::<Config>(&mut known, place);
+        if layer.name == LayerName::Document {
+            merge(&mut merged, &without(&layer.value, &found));
+            warnings.extend(found);
+        } else {
+            merge(&mut merged, &layer.value);
+            problems.extend(found);
+        }
+    }
+    if !problems.is_empty() {
+        return Err(ConfigError::Invalid(problems));
+    }
+    let root = Path::root();
+    let place = Place { source: &Source::Merged, text: None, path: &root };
+    let (config, problems) = read::<Config>(&mut strip(&merged), place);
+    let Some(config) = config.filter(|_| problems.is_empty()) else {
+        return Err(ConfigError::Invalid(problems));
+    };
+    let problems = validate(&config, &modules);
+    if problems.is_empty() {
+        return Ok(Loaded { config, layers, warnings, modules });
+    }
+    let located = problems.into_iter().map(|problem| locate(&layers, problem)).collect();
+    Err(ConfigError::Invalid(located))
+}
+
+/// `value` without what `problems` name.
+fn without(value: &Value, problems: &[Problem]) -> Value {
+    let mut value = value.clone();
+    for problem in problems {
+        // Removing what is not there is no error, and the path of a problem is never the root's.
+        let _ = Change::Unset { path: problem.path.clone() }.apply(&mut value);
+    }
+    value
+}
+
+/// Names the layer that decides what stands at a problem's path, and its line there.
+fn locate(layers: &Layers, problem: Problem) -> Problem {
+    let mut path = problem.path.clone();
+    while !path.is_root() {
+        if let Some(layer) = layers.origin(&path) {
+            let position = layer.text.as_deref().and_then(|text| find(text, &problem.path));
+            return Problem { source: layer.source.clone(), position, ..problem };
+        }
+        path = path.parent();
+    }
+    problem
+}
+
+#[cfg(test)]
+#[path = "load_tests.rs"]
+mod tests;

@@ -1,0 +1,188 @@
+use serde_json::json;
+
+use super::*;
+use crate::config::files::write_atomic;
+use crate::config::schema::schema;
+
+fn load_text(text: &str) -> Result<Loaded, ConfigError> {
+    let folder = tempfile::tempdir().unwrap();
+    let home = Home::new(folder.path());
+    write_atomic(&home.config_file(), text.as_bytes()).unwrap();
+    load(&home, None, None)
+}
+
+/// The message, from the file's name on.
+fn message(text: &str) -> String {
+    let message = load_text(text).unwrap_err().to_string();
+    let lines = message.lines().map(|line| line.rsplit('/').next().unwrap());
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+fn set(path: &str, value: impl Into<Value>) -> Change {
+    Change::Set { path: path.parse().unwrap(), value: value.into() }
+}
+
+#[test]
+fn nothing_at_all_is_a_sound_configuration() {
+    let folder = tempfile::tempdir().unwrap();
+    let loaded = load(&Home::new(folder.path()), None, None).unwrap();
+    assert_eq!(loaded.config.cluster.name.as_str(), "default");
+    assert_eq!(loaded.config.default_compute_type, "local");
+    assert_eq!(loaded.config.compute_types["local"].driver, "local");
+    assert_eq!(loaded.config.server_types["headless"].modules, ["headless"]);
+}
+
+#[test]
+fn later_layers_win_and_null_deletes() {
+    let folder = tempfile::tempdir().unwrap();
+    let home = Home::new(folder.path());
+    let text =
+        r#"{"mesh": {"rings": 4}, "user": {"a": 1, "b": 2}, "ssh": {"concurrent_handshakes": 8}}"#;
+    write_atomic(&home.config_file(), text.as_bytes()).unwrap();
+    let document = json!({"mesh": {"rings": 5}, "user": {"a": null}, "ssh": null});
+    let loaded = load(&home, None, Some(&document)).unwrap();
+    assert_eq!(loaded.config.mesh.rings, 5);
+    assert_eq!(Value::Object(loaded.config.user.clone()), json!({"b": 2}));
+    assert_eq!(loaded.config.ssh.concurrent_handshakes, 32);
+    let origin = loaded.layers.origin(&"mesh.rings".parse().unwrap()).unwrap();
+    assert_eq!(origin.name, LayerName::Document);
+    assert_eq!(loaded.layers.value_raw(LayerName::Document), document);
+}
+
+#[test]
+fn wrong_files_are_told_with_line_path_and_what_was_meant() {
+    for (text, expected) in [
+        (
+            "{\n  \"mesh\": {\n    \"lissten\": \"[::]:1\"\n  }\n}",
+            "mutable_config.json:3:5: mesh.lissten: unknown key; did you mean \"listen\"? \
+             (known: listen, rings, ping_interval_ms, link_timeout_ms)",
+        ),
+        (
+            "{\n  \"mesh\": {\"rings\": \"three\"}}",
+            "mutable_config.json:2:12: mesh.rings: expected a whole number from 0 to 255, found \
+             the text \"three\"",
+        ),
+        ("{\"mesh\": 3}", "mutable_config.json:1:2: mesh: expected an object, found the number 3"),
+        (
+            "{\"mesh\": {\"listen\": \"nowhere\"}}",
+            "mutable_config.json:1:11: mesh.listen: invalid socket address syntax",
+        ),
+        (
+            "{\n \"mesh\": {\"rings\": 99},\n \"default_server_type\": \"headles\"}",
+            "mutable_config.json:3:2: default_server_type: there is no server type \"headles\"; \
+             did you mean \"headless\"? (known: headless)\n\
+             mutable_config.json:2:11: mesh.rings: expected 1 to 8, found 99",
+        ),
+        (
+            "{\"compute_types\": {\"docker\": {\n\"imgae\": 1}}}",
+            "mutable_config.json:2:1: compute_types.docker.imgae: unknown key; did you mean \
+             \"image\"? (known: program, image, dockerfile, base_image, network, run_arguments)",
+        ),
+        (
+            "{\"compute_types\": {\"mine\": {\"driver\": \"dokcer\"}}}",
+            "mutable_config.json:1:29: compute_types.mine.driver: there is no driver \"dokcer\"; \
+             did you mean \"docker\"? (known: docker, local)",
+        ),
+        ("{\n  \"mesh\": {,}\n}", "mutable_config.json:2:12: not JSON: key must be a string"),
+        ("[]", "mutable_config.json:1:1: expected an object"),
+        ("{\"version\": 2}", "mutable_config.json:1:2: version: this build reads version 1"),
+    ] {
+        assert_eq!(message(text), expected);
+    }
+}
+
+#[test]
+fn all_problems_of_a_file_are_told_at_once() {
+    let text = "{\"mehs\": {}, \"ssh\": {\"options\": []}, \"mesh\": {\"rings\": -1}}";
+    assert_eq!(message(text).lines().count(), 3);
+}
+
+#[test]
+fn a_file_that_is_named_must_be_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let home = Home::new(folder.path());
+    let error = load(&home, Some(&folder.path().join("none.json")), None).unwrap_err();
+    assert!(matches!(error, ConfigError::File(_)));
+}
+
+#[test]
+fn a_change_is_checked_before_it_is_written() {
+    let loaded = load_text("{}").unwrap();
+    let config = check_change(&loaded, &[set("config.mesh.rings", 4)]).unwrap();
+    assert_eq!(config.mesh.rings, 4);
+    check_change(&loaded, &[set("config.user.anything", json!({"at": ["all"]}))]).unwrap();
+    check_change(&loaded, &[set("machines.x", 1)]).unwrap();
+    for (change, expected) in [
+        (set("config.mesh.rings", 0), "document: mesh.rings: expected 1 to 8, found 0"),
+        (
+            set("config.mehs", json!({})),
+            "document: mehs: unknown key; did you mean \"mesh\"? (known: ",
+        ),
+        (set("config", 3), "document: config: expected an object"),
+        (
+            set("config.default_compute_type", "locl"),
+            "document: default_compute_type: there is no compute type \"locl\"; did you mean",
+        ),
+    ] {
+        let error = check_change(&loaded, &[change]).unwrap_err().to_string();
+        assert!(error.starts_with(expected), "{error}");
+    }
+}
+
+#[test]
+fn what_a_later_build_wrote_into_the_document_is_left_out_and_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let document = json!({"mesh": {"rings": 4, "colour": "red"}, "hyperdrive": {}});
+    let loaded = load(&Home::new(folder.path()), None, Some(&document)).unwrap();
+    assert_eq!(loaded.config.mesh.rings, 4);
+    assert_eq!(loaded.warnings.len(), 2);
+    check_change(&loaded, &[set("config.mesh.rings", 5)]).unwrap();
+}
+
+#[test]
+fn the_example_is_complete_sound_and_survives_a_round_trip() {
+    let path = FilePath::new(env!("CARGO_MANIFEST_DIR")).join("mutable_config.example.json");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let loaded = check_file(&Home::new(folder.path()), &path).unwrap();
+    let raw: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(loaded.layers.value_raw(LayerName::File), raw);
+    // Typed, written and read again it says the same.
+    let written = serde_json::to_value(&loaded.config).unwrap();
+    let again: Config = serde_json::from_value(strip(&written)).unwrap();
+    assert_eq!(again, loaded.config);
+    // Every key that the schema knows is shown.
+    let defaults = serde_json::to_value(Config::default()).unwrap();
+    for (section, value) in defaults.as_object().unwrap() {
+        assert!(raw.get(section).is_some(), "{section} is missing");
+        for key in value.as_object().into_iter().flat_map(Map::keys) {
+            assert!(raw[section].get(key).is_some(), "{section}.{key} is missing");
+        }
+    }
+    assert!(raw.get("_comment").is_some());
+}
+
+#[test]
+fn the_schema_describes_every_key() {
+    let schema = schema();
+    let text = schema.to_string();
+    assert!(text.contains("Milliseconds between two probes of a link"));
+    assert_eq!(schema["additionalProperties"], false);
+    for section in schema["$defs"].as_object().unwrap().values() {
+        for (key, property) in section["properties"].as_object().into_iter().flatten() {
+            assert!(property.get("description").is_some(), "{key} has no description");
+        }
+    }
+}
+
+#[test]
+fn no_text_panics() {
+    bolero::check!().with_iterations(2000).for_each(|bytes: &[u8]| {
+        let text = String::from_utf8_lossy(bytes);
+        if let Ok(mut value) = parse(&text, &Source::Document) {
+            let root = Path::root();
+            let place = Place { source: &Source::Document, text: Some(&text), path: &root };
+            let _ = read::<Config>(&mut value, place);
+        }
+    });
+}

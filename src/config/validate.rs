@@ -1,0 +1,130 @@
+//! What types alone cannot say: that names exist and numbers make sense.
+
+use std::collections::BTreeSet;
+
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use crate::config::error::{Problem, Source, nearest};
+use crate::config::path::Path;
+use crate::config::schema::compute::{DRIVERS, DockerParameters, LocalParameters};
+use crate::config::schema::{CONFIG_VERSION, Config};
+use crate::config::typed::{Place, read};
+
+/// All that is wrong with `config`. `modules` are the provisioning modules that exist. The
+/// problems have no source yet: the caller knows which layer decides each path.
+pub(super) fn validate(config: &Config, modules: &BTreeSet<String>) -> Vec<Problem> {
+    let mut check = Check { problems: Vec::new() };
+    if config.version != CONFIG_VERSION {
+        check.refuse(&["version"], format!("this build reads version {CONFIG_VERSION}"));
+    }
+    check.name(
+        &["default_compute_type"],
+        "compute type",
+        &config.default_compute_type,
+        config.compute_types.keys(),
+    );
+    check.name(
+        &["default_server_type"],
+        "server type",
+        &config.default_server_type,
+        config.server_types.keys(),
+    );
+    check.compute_types(config);
+    for (name, server_type) in &config.server_types {
+        for (index, module) in server_type.modules.iter().enumerate() {
+            let index = index.to_string();
+            let path = ["server_types", name.as_str(), "modules", index.as_str()];
+            check.name(&path, "provisioning module", module, modules);
+        }
+    }
+    check.ranges(config);
+    check.problems
+}
+
+struct Check {
+    problems: Vec<Problem>,
+}
+
+impl Check {
+    fn refuse(&mut self, path: &[&str], what: String) {
+        let root = Path::root();
+        let place = Place { source: &Source::Merged, text: None, path: &root };
+        let path = Path::from_keys(path.iter().copied()).unwrap_or_default();
+        self.problems.push(place.problem(&path, what));
+    }
+
+    fn name<'n>(
+        &mut self,
+        path: &[&str],
+        noun: &str,
+        name: &str,
+        known: impl IntoIterator<Item = &'n String>,
+    ) {
+        let known: Vec<String> = known.into_iter().cloned().collect();
+        if known.iter().any(|other| other == name) {
+            return;
+        }
+        self.refuse(path, format!("there is no {noun} {name:?}"));
+        if let Some(problem) = self.problems.last_mut() {
+            problem.nearest = nearest(name, known.iter().map(String::as_str));
+            problem.known = known;
+        }
+    }
+
+    fn range(&mut self, path: [&str; 2], value: u64, least: u64, most: u64) {
+        if !(least..=most).contains(&value) {
+            self.refuse(&path, format!("expected {least} to {most}, found {value}"));
+        }
+    }
+
+    fn compute_types(&mut self, config: &Config) {
+        for (name, compute_type) in &config.compute_types {
+            let parameters = &compute_type.parameters;
+            match compute_type.driver.as_str() {
+                "local" => self.parameters::<LocalParameters>(name, parameters),
+                "docker" => self.parameters::<DockerParameters>(name, parameters),
+                "" => {
+                    let what = format!("the driver is missing: one of {}", DRIVERS.join(", "));
+                    self.refuse(&["compute_types", name], what);
+                }
+                other => {
+                    let path = ["compute_types", name.as_str(), "driver"];
+                    let drivers = DRIVERS.map(str::to_owned);
+                    self.name(&path, "driver", other, &drivers);
+                }
+            }
+        }
+    }
+
+    fn parameters<T: DeserializeOwned>(&mut self, name: &str, parameters: &Map<String, Value>) {
+        let path = Path::root().join("compute_types").join(name);
+        let place = Place { source: &Source::Merged, text: None, path: &path };
+        let (_, problems) = read::<T>(&mut Value::Object(parameters.clone()), place);
+        self.problems.extend(problems);
+    }
+
+    fn ranges(&mut self, config: &Config) {
+        const HOUR_MS: u64 = 3_600_000;
+        const DAY_MS: u64 = 24 * HOUR_MS;
+        let mesh = &config.mesh;
+        self.range(["mesh", "rings"], mesh.rings.into(), 1, 8);
+        self.range(["mesh", "ping_interval_ms"], mesh.ping_interval_ms, 50, HOUR_MS);
+        let least = mesh.ping_interval_ms.saturating_add(1);
+        self.range(["mesh", "link_timeout_ms"], mesh.link_timeout_ms, least, DAY_MS);
+        let membership = &config.membership;
+        self.range(["membership", "probe_period_ms"], membership.probe_period_ms, 50, HOUR_MS);
+        let most = membership.probe_period_ms.saturating_sub(1).max(10);
+        self.range(["membership", "probe_timeout_ms"], membership.probe_timeout_ms, 10, most);
+        self.range(["membership", "suspicion_ms"], membership.suspicion_ms, 50, DAY_MS);
+        let ssh = &config.ssh;
+        self.range(["ssh", "connect_timeout_ms"], ssh.connect_timeout_ms, 100, HOUR_MS);
+        self.range(["ssh", "concurrent_handshakes"], ssh.concurrent_handshakes.into(), 1, 1024);
+        self.range(["spawn", "concurrent"], config.spawn.concurrent.into(), 1, 1024);
+        self.range(["spawn", "timeout_ms"], config.spawn.timeout_ms, 1000, DAY_MS);
+        let provision = &config.provision;
+        self.range(["provision", "timeout_ms"], provision.timeout_ms, 1000, 7 * DAY_MS);
+        self.range(["provision", "step_timeout_ms"], provision.step_timeout_ms, 1000, 7 * DAY_MS);
+        self.range(["provision", "clock_skew_ms"], provision.clock_skew_ms, 1000, DAY_MS);
+    }
+}
