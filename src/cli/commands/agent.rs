@@ -59,6 +59,7 @@ pub struct StopArguments {
 }
 
 /// What the agent's room does, behind one function each.
+#[allow(clippy::unused_async)]
 mod hands {
     use super::{CliError, ExitStatus, Invocation, Value};
 
