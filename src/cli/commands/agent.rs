@@ -97,7 +97,9 @@ pub async fn run(invocation: &Invocation, command: AgentCommand) -> Result<ExitS
         AgentCommand::Run => return hands::run(invocation).await,
         AgentCommand::Supervise => return hands::supervise(invocation).await,
         AgentCommand::Status => {
-            let answer = client(invocation)?.status().await?;
+            let answer = client(invocation)?.status().await.map_err(|error| {
+                CliError::from(error).with_hint("`raptor agent supervise` starts it")
+            })?;
             if invocation.format.is_json() {
                 print_json(&answer)?;
             } else {

@@ -225,7 +225,9 @@ mod tests {
             stdout.extend(printed.stdout);
             stderr.extend(printed.stderr);
         };
-        events.into_iter().for_each(|event| keep(printer.handle(event)));
+        for event in events {
+            keep(printer.handle(event));
+        }
         keep(printer.end());
         let text = |bytes| String::from_utf8(bytes).unwrap();
         (text(stdout), text(stderr), printer.exit_status())
@@ -293,7 +295,7 @@ mod tests {
         let mut pieces = 0;
         for _ in 0..10 {
             let text = printer.handle(output("a", ExecStream::Stdout, &"x".repeat(50_000)));
-            pieces += text.stdout.iter().filter(|byte| **byte == b'\n').count();
+            pieces += String::from_utf8(text.stdout).unwrap().lines().count();
             assert!(printer.targets[&name("a")].stdout.len() <= LINE_LENGTH_MAX);
         }
         assert_eq!(pieces, 7);
