@@ -38,6 +38,7 @@ pub struct Arguments {
 /// Options that every command takes.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Everywhere")]
+#[allow(clippy::struct_excessive_bools)] // Each is a flag of the command line.
 pub struct GlobalArguments {
     /// The cluster that is meant [default: the current context, at first `default`]
     #[arg(short, long, global = true, value_name = "NAME", env = "RAPTOR_CLUSTER")]
@@ -90,6 +91,7 @@ impl GlobalArguments {
 
 /// What to do.
 #[derive(Debug, Subcommand)]
+#[allow(missing_docs)] // A comment here would hide the help text that stands beside the arguments.
 pub enum Command {
     Spawn(commands::spawn::SpawnArguments),
     Slave(commands::slave::SlaveArguments),

@@ -37,6 +37,7 @@ pub trait Bridge: Send + Sync {
 }
 
 /// Logs in to `destination`, where `raptor agent connect` will be run for every session.
+#[allow(clippy::unused_async)]
 async fn log_in(
     invocation: &Invocation,
     destination: &Destination,

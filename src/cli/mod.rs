@@ -11,8 +11,11 @@ use crate::cli::arguments::Arguments;
 use crate::cli::error::CliError;
 use crate::cli::exit_status::ExitStatus;
 
+// The doc comments of arguments are the help texts, and a terminal shows backticks as they are.
+#[allow(clippy::doc_markdown)]
 pub mod arguments;
 pub mod bridge;
+#[allow(clippy::doc_markdown)]
 pub mod commands;
 pub mod configuration;
 pub mod confirm;

@@ -125,6 +125,7 @@ pub struct Outcome {
 }
 
 /// The planner and the hands behind `spawn`, `slave`, `join`, `destroy` and `prune`.
+#[allow(clippy::unused_async)]
 mod hands {
     use super::{Arc, CliError, Interrupt, Invocation, Outcome, Plan, Progress, Request};
 

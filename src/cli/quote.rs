@@ -17,7 +17,7 @@ pub fn quote_all<S: AsRef<str>>(words: &[S]) -> String {
 }
 
 /// A word inside an option of `ssh`: quoted, and with `%` doubled, because `ssh` expands tokens
-/// in `ProxyCommand` (ssh_config(5), TOKENS).
+/// in `ProxyCommand` (`ssh_config(5)`, TOKENS).
 #[must_use]
 pub fn quote_for_ssh_option(word: &str) -> String {
     quote(&word.replace('%', "%%"))

@@ -183,7 +183,9 @@ mod tests {
             ClientFrame::EndOfInput,
         ];
         let mut bytes = Vec::new();
-        sent.iter().for_each(|frame| frame.encode(&mut bytes));
+        for frame in &sent {
+            frame.encode(&mut bytes);
+        }
         for step in 1..=bytes.len() {
             assert_eq!(decode_all::<ClientFrame>(&bytes, step), sent);
         }

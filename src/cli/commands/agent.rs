@@ -59,6 +59,7 @@ pub struct StopArguments {
 }
 
 /// What the agent's room does, behind one function each.
+#[allow(clippy::unused_async)]
 mod hands {
     use super::{CliError, ExitStatus, Invocation, Value};
 
@@ -96,7 +97,9 @@ pub async fn run(invocation: &Invocation, command: AgentCommand) -> Result<ExitS
         AgentCommand::Run => return hands::run(invocation).await,
         AgentCommand::Supervise => return hands::supervise(invocation).await,
         AgentCommand::Status => {
-            let answer = client(invocation)?.status().await?;
+            let answer = client(invocation)?.status().await.map_err(|error| {
+                CliError::from(error).with_hint("`raptor agent supervise` starts it")
+            })?;
             if invocation.format.is_json() {
                 print_json(&answer)?;
             } else {

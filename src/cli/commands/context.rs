@@ -114,6 +114,10 @@ fn show(invocation: &Invocation, contexts: &Contexts, name: &Name) -> Result<(),
         }));
     }
     let id = id.map_or_else(|| "id unknown".to_owned(), |id| id.to_string());
-    let ways: String = context.connections.iter().map(|way| format!("  {way}\n")).collect();
+    let ways: String = context
+        .connections
+        .iter()
+        .flat_map(|way| ["  ".to_owned(), way.to_string(), "\n".to_owned()])
+        .collect();
     print(&format!("{name} ({id})\n{ways}"))
 }

@@ -207,10 +207,10 @@ mod tests {
     }
 
     fn info() -> SshInfo {
-        let mut seed = 0u8;
+        let mut seed = 0u64;
         let key = SecretKey::generate(|bytes| {
             seed += 1;
-            bytes.fill(seed);
+            bytes[..8].copy_from_slice(&seed.to_le_bytes());
         });
         SshInfo {
             node: key.node_id(),

@@ -15,10 +15,10 @@ use crate::model::cluster::Genesis;
 use crate::model::identity::SecretKey;
 
 fn genesis(name: &str) -> Genesis {
-    let mut seed = 0u8;
+    let mut seed = 0u64;
     let key = SecretKey::generate(|bytes| {
         seed += 1;
-        bytes.fill(seed);
+        bytes[..8].copy_from_slice(&seed.to_le_bytes());
     });
     Genesis { founder: key.node_id(), nonce: 1, name: name.parse().unwrap() }
 }

@@ -38,12 +38,13 @@ impl Printed {
 
 #[derive(Debug, Default)]
 struct Target {
+    /// A line without its end; for JSON all that came.
     stdout: Vec<u8>,
     stderr: Vec<u8>,
     truncated: bool,
     acknowledged: bool,
-    finished: bool,
-    succeeded: bool,
+    /// Whether it succeeded, once it has ended.
+    success: Option<bool>,
 }
 
 impl Target {
@@ -78,7 +79,7 @@ impl ExecPrinter {
     /// 0 when all succeeded, 3 otherwise.
     #[must_use]
     pub fn exit_status(&self) -> ExitStatus {
-        if self.targets.values().all(|target| target.succeeded) {
+        if self.targets.values().all(|target| target.success == Some(true)) {
             ExitStatus::DONE
         } else {
             ExitStatus::PARTIAL
@@ -115,7 +116,7 @@ impl ExecPrinter {
         let unfinished: Vec<Name> = self
             .targets
             .iter()
-            .filter(|(_, target)| !target.finished)
+            .filter(|(_, target)| target.success.is_none())
             .map(|(name, _)| name.clone())
             .collect();
         let silent = unfinished.len();
@@ -162,8 +163,7 @@ impl ExecPrinter {
         printed: &mut Printed,
     ) {
         let target = self.targets.entry(node.clone()).or_default();
-        target.finished = true;
-        target.succeeded = exit_status == Some(0) && error.is_none();
+        target.success = Some(exit_status == Some(0) && error.is_none());
         let (stdout, stderr) =
             (std::mem::take(&mut target.stdout), std::mem::take(&mut target.stderr));
         if self.as_json {
@@ -225,7 +225,9 @@ mod tests {
             stdout.extend(printed.stdout);
             stderr.extend(printed.stderr);
         };
-        events.into_iter().for_each(|event| keep(printer.handle(event)));
+        for event in events {
+            keep(printer.handle(event));
+        }
         keep(printer.end());
         let text = |bytes| String::from_utf8(bytes).unwrap();
         (text(stdout), text(stderr), printer.exit_status())
@@ -292,8 +294,8 @@ mod tests {
         let mut printer = ExecPrinter::new(false);
         let mut pieces = 0;
         for _ in 0..10 {
-            let printed = printer.handle(output("a", ExecStream::Stdout, &"x".repeat(50_000)));
-            pieces += printed.stdout.iter().filter(|byte| **byte == b'\n').count();
+            let text = printer.handle(output("a", ExecStream::Stdout, &"x".repeat(50_000)));
+            pieces += String::from_utf8(text.stdout).unwrap().lines().count();
             assert!(printer.targets[&name("a")].stdout.len() <= LINE_LENGTH_MAX);
         }
         assert_eq!(pieces, 7);

@@ -69,11 +69,10 @@ mod tests {
     use crate::model::member::Status;
 
     fn member(name: &str, status: Status) -> Member {
-        let mut seed = 0u8;
+        let mut seed = 0u64;
         let key = SecretKey::generate(|bytes| {
-            seed = seed.wrapping_add(1);
-            bytes.fill(seed);
-            bytes[1] = name.len() as u8;
+            seed += 1;
+            bytes[..8].copy_from_slice(&seed.to_le_bytes());
         });
         Member {
             id: key.node_id(),

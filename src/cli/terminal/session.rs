@@ -149,7 +149,7 @@ async fn changed(signal: Option<&mut tokio::signal::unix::Signal>) {
         None => None,
     };
     if heard.is_none() {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 

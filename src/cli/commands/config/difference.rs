@@ -39,14 +39,14 @@ fn compare(
 /// The changes that merge `patch` into whatever is there: null deletes.
 pub fn patch(patch: &Value) -> Vec<Change> {
     let mut changes = Vec::new();
-    if let Value::Object(patch) = patch {
-        descend(&Path::root(), patch, &mut changes);
+    if let Value::Object(layer) = patch {
+        descend(&Path::root(), layer, &mut changes);
     }
     changes
 }
 
-fn descend(here: &Path, patch: &Map<String, Value>, changes: &mut Vec<Change>) {
-    for (key, value) in patch {
+fn descend(here: &Path, layer: &Map<String, Value>, changes: &mut Vec<Change>) {
+    for (key, value) in layer {
         let path = here.join(key);
         match value {
             Value::Null => changes.push(Change::Unset { path }),
@@ -67,7 +67,9 @@ mod tests {
 
     fn apply(tree: &Value, changes: &[Change]) -> Value {
         let mut tree = tree.clone();
-        changes.iter().for_each(|change| change.apply(&mut tree).unwrap());
+        for change in changes {
+            change.apply(&mut tree).unwrap();
+        }
         tree
     }
 

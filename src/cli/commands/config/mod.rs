@@ -43,6 +43,7 @@ pub enum ConfigCommand {
     Get {
         /// `a.b.c` or `/a/b/c`
         path: Path,
+        /// Which layer.
         #[command(flatten)]
         layer: LayerArguments,
     },
@@ -53,6 +54,7 @@ pub enum ConfigCommand {
         /// Any JSON; a text needs its quotes
         #[arg(value_name = "JSON", allow_hyphen_values = true)]
         value: String,
+        /// What the log will say.
         #[command(flatten)]
         note: NoteArguments,
     },
@@ -60,6 +62,7 @@ pub enum ConfigCommand {
     Unset {
         /// `a.b.c` or `/a/b/c`
         path: Path,
+        /// What the log will say.
         #[command(flatten)]
         note: NoteArguments,
     },
@@ -69,6 +72,7 @@ pub enum ConfigCommand {
     Apply {
         /// A JSON file
         file: PathBuf,
+        /// What the log will say.
         #[command(flatten)]
         note: NoteArguments,
     },
