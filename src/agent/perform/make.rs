@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
 
-use serde_json::json;
 
 use crate::agent::api::AdmitRequest;
 use crate::agent::api::Bootstrap;

@@ -6,6 +6,7 @@ pub mod founding;
 pub mod job;
 pub mod local;
 mod make;
+mod modules;
 mod remote;
 pub mod retire;
 pub mod settings;

@@ -4,6 +4,7 @@ use std::error::Error;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use serde_json::Map;
@@ -35,6 +36,9 @@ use crate::ssh::target::SshTarget;
 
 /// Where OpenSSH listens when nobody says.
 const SSH_PORT: u16 = 22;
+
+/// How long an agent on the machine may take until it answers.
+const HEALTH_TIMEOUT: Duration = Duration::from_secs(30);
 
 impl Site {
     pub(super) async fn place_remote(
@@ -98,7 +102,7 @@ impl Site {
         };
         let join = if job.join {
             let init = self.init(job, target, is_founder);
-            Some(JoinOrder { program: self.performer.program()?, init })
+            Some(JoinOrder { program: self.performer.program()?, init, health_timeout: HEALTH_TIMEOUT })
         } else {
             None
         };

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -13,13 +14,13 @@ use tokio::sync::watch;
 use crate::agent::error::chain;
 use crate::agent::perform::door::Doors;
 use crate::agent::perform::job::Failure;
+use crate::agent::perform::job::MachineJob;
 use crate::compute;
 use crate::compute::Compute;
 use crate::config::home::Home;
 use crate::config::module::Modules;
 use crate::config::schema::Config;
 use crate::model::destination::Destination;
-use crate::model::machine::IntentId;
 use crate::model::name::Name;
 use crate::model::progress::Progress;
 use crate::ssh::sudo::SudoPassword;
@@ -55,6 +56,7 @@ struct Inner {
     doors: Arc<dyn Doors>,
     progress: Arc<dyn Progress>,
     interrupt: watch::Receiver<bool>,
+    program_sha256: OnceLock<String>,
 }
 
 impl Performer {
@@ -71,9 +73,23 @@ impl Performer {
         progress: Arc<dyn Progress>,
         interrupt: watch::Receiver<bool>,
     ) -> Self {
-        let inner =
-            Inner { home, cluster, config, modules, settings, doors, progress, interrupt };
+        let inner = Inner {
+            home,
+            cluster,
+            config,
+            modules,
+            settings,
+            doors,
+            progress,
+            interrupt,
+            program_sha256: OnceLock::new(),
+        };
         Self { inner: Arc::new(inner) }
+    }
+
+    /// Where the program's checksum is kept once it is known.
+    pub(super) fn program_sha256(&self) -> &OnceLock<String> {
+        &self.inner.program_sha256
     }
 
     /// The operator's home.
@@ -114,8 +130,8 @@ impl Performer {
 
     /// Is told what happens.
     #[must_use]
-    pub fn progress(&self) -> &dyn Progress {
-        self.inner.progress.as_ref()
+    pub fn progress(&self) -> &Arc<dyn Progress> {
+        &self.inner.progress
     }
 
     /// Returns once the user asked to stop.
@@ -157,15 +173,30 @@ impl Performer {
     #[must_use]
     pub fn spawned_login(
         &self,
-        intent: IntentId,
+        job: &MachineJob,
         destination: Destination,
         identity_file: Option<PathBuf>,
         host_keys: Vec<String>,
     ) -> SshTarget {
         let mut target = self.target(destination);
+        target.name = job.title();
         target.identity_file = identity_file.or_else(|| Some(self.own_key_file()));
-        target.host_key_alias = Some(intent.to_string());
+        target.host_key_alias = Some(job.intent.to_string());
         target.host_keys = host_keys;
+        target
+    }
+
+    /// A machine that was there already.
+    #[must_use]
+    pub fn adopted_login(
+        &self,
+        title: &str,
+        destination: &Destination,
+        via: Option<&Destination>,
+    ) -> SshTarget {
+        let mut target = self.target(destination.clone());
+        title.clone_into(&mut target.name);
+        target.via = via.cloned().into_iter().collect();
         target
     }
 
@@ -190,11 +221,16 @@ impl Performer {
         self.home().root().join("ssh").join("id_ed25519")
     }
 
-    /// Public keys that may log in to a new machine: raptor's own, made on first use.
+    /// Public keys that may log in to a new machine of a compute type: raptor's own, made on first
+    /// use; none where nobody logs in.
     ///
     /// # Errors
     /// When it cannot be made.
-    pub async fn authorized_keys(&self) -> Result<Vec<String>, Failure> {
+    pub async fn authorized_keys(&self, compute_type: &str) -> Result<Vec<String>, Failure> {
+        let settings = self.inner.config.compute_types.get(compute_type);
+        if settings.is_some_and(|settings| settings.driver == LOCAL_DRIVER) {
+            return Ok(Vec::new());
+        }
         let file = self.own_key_file();
         let public = file.with_extension("pub");
         if !public.exists() {
@@ -205,6 +241,9 @@ impl Performer {
         Ok(vec![text.trim().to_owned()])
     }
 }
+
+/// The driver whose machines are processes of this computer.
+const LOCAL_DRIVER: &str = "local";
 
 /// Makes a key pair. Two that make it at once end up with one.
 async fn make_key(file: &Path) -> Result<(), Failure> {

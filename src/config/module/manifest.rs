@@ -76,20 +76,16 @@ pub struct ModuleStep {
     pub check: Option<Script>,
     /// Does it.
     pub apply: Script,
+    /// Takes it back, when the run that applied it fails later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub undo: Option<Script>,
     /// Seconds until it is given up; the configuration's `provision.step_timeout_ms` if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_s: Option<u64>,
-    /// On which machines it is done; on all if absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub when: Option<Condition>,
-}
-
-/// On which machines a step is done.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Condition {
-    /// Operating systems, by `ID` or `ID_LIKE` of their `/etc/os-release`: any of them.
-    pub os: Vec<String>,
+    /// On which machines it is done: any `ID` or `ID_LIKE` of an `/etc/os-release`, an init system,
+    /// a package manager or an architecture. On all when empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub when: Vec<String>,
 }
 
 /// A shell script: the name of a file of the module, or `{ inline = "..." }`.

@@ -30,7 +30,7 @@ name = "install"
 check = { inline = "command -v nginx" }
 apply = "install.sh"
 timeout_s = 60
-when = { os = ["debian"] }
+when = ["debian"]
 "#;
 
 #[test]
