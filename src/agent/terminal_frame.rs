@@ -1,95 +1,159 @@
-//! Frames of a terminal session, both ways: `kind (1) | length (2, big endian) | payload`.
+//! Frames of a terminal session, after the upgrade of `GET /v1/terminal/{node}`.
+//!
+//! A frame is a kind (one byte), the payload's length (two bytes, big endian), and the payload.
+//! The caller sends data, sizes and the end of its input; the machine sends data and the exit
+//! status. An unknown kind is skipped by its length, so that a later build may add one.
 
-use bytes::Bytes;
+/// Bytes before the payload.
+const HEADER_LENGTH: usize = 3;
 
-/// One frame.
+/// Longest payload: what two bytes can count.
+const PAYLOAD_LENGTH_MAX: usize = u16::MAX as usize;
+
+const DATA: u8 = 0;
+const RESIZE: u8 = 1;
+const EXIT: u8 = 2;
+const END_OF_INPUT: u8 = 3;
+
+/// What the caller sends.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum TerminalFrame {
-    /// Bytes typed, or shown (kind 0).
-    Data(Bytes),
-    /// The caller's terminal has a new size (kind 1: rows, columns, two bytes each).
+pub enum ClientFrame {
+    /// Keys that were pressed.
+    Data(Vec<u8>),
+    /// The caller's terminal has another size.
     Resize {
         /// Rows.
         rows: u16,
         /// Columns.
         columns: u16,
     },
-    /// The program ended (kind 2: exit status, four bytes).
-    Exit(i32),
-    /// Nothing more will be typed (kind 3).
+    /// Nothing more will be typed.
     EndOfInput,
 }
 
-/// Longest payload that fits the length field.
-const PAYLOAD_MAX: usize = u16::MAX as usize;
+/// What the machine sends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ServerFrame {
+    /// Output.
+    Data(Vec<u8>),
+    /// The program's exit status (128 + N when signal N ended it); the last frame.
+    Exit(i32),
+}
 
-const HEADER: usize = 3;
+/// A frame of the right direction whose payload has the wrong length.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a terminal frame of kind {kind} carries {length} bytes")]
+pub struct FrameError {
+    /// The kind.
+    pub kind: u8,
+    /// The length of its payload.
+    pub length: usize,
+}
 
-impl TerminalFrame {
-    /// The frame's bytes. Data longer than a frame can carry becomes several frames.
-    #[must_use]
-    pub fn encode(&self) -> Vec<u8> {
+/// One direction's frames.
+pub trait Frame: Sized {
+    /// Appends the frame's bytes; data longer than one frame can hold becomes several.
+    fn encode(&self, output: &mut Vec<u8>);
+
+    /// Reads a frame of `kind`; none for a kind that this build does not know.
+    ///
+    /// # Errors
+    /// A known kind with a payload of the wrong length.
+    fn decode(kind: u8, payload: &[u8]) -> Result<Option<Self>, FrameError>;
+}
+
+impl Frame for ClientFrame {
+    fn encode(&self, output: &mut Vec<u8>) {
         match self {
-            Self::Data(data) => {
-                data.chunks(PAYLOAD_MAX).flat_map(|chunk| frame(0, chunk)).collect()
-            }
+            Self::Data(data) => encode_data(data, output),
             Self::Resize { rows, columns } => {
-                frame(1, &[rows.to_be_bytes(), columns.to_be_bytes()].concat())
+                let [a, b] = rows.to_be_bytes();
+                let [c, d] = columns.to_be_bytes();
+                encode_one(RESIZE, &[a, b, c, d], output);
             }
-            Self::Exit(status) => frame(2, &status.to_be_bytes()),
-            Self::EndOfInput => frame(3, &[]),
+            Self::EndOfInput => encode_one(END_OF_INPUT, &[], output),
         }
     }
 
-    fn decode(kind: u8, payload: &[u8]) -> Option<Self> {
+    fn decode(kind: u8, payload: &[u8]) -> Result<Option<Self>, FrameError> {
         match (kind, payload) {
-            (0, data) => Some(Self::Data(Bytes::copy_from_slice(data))),
-            (1, &[a, b, c, d]) => Some(Self::Resize {
+            (DATA, data) => Ok(Some(Self::Data(data.to_vec()))),
+            (RESIZE, &[a, b, c, d]) => Ok(Some(Self::Resize {
                 rows: u16::from_be_bytes([a, b]),
                 columns: u16::from_be_bytes([c, d]),
-            }),
-            (2, &[a, b, c, d]) => Some(Self::Exit(i32::from_be_bytes([a, b, c, d]))),
-            (3, _) => Some(Self::EndOfInput),
-            _ => None,
+            })),
+            (END_OF_INPUT, []) => Ok(Some(Self::EndOfInput)),
+            (RESIZE | END_OF_INPUT, _) => Err(FrameError { kind, length: payload.len() }),
+            _ => Ok(None),
         }
     }
 }
 
-fn frame(kind: u8, payload: &[u8]) -> Vec<u8> {
-    let length = u16::try_from(payload.len()).unwrap_or(u16::MAX);
-    let [high, low] = length.to_be_bytes();
-    let mut bytes = vec![kind, high, low];
-    bytes.extend_from_slice(&payload[..usize::from(length)]);
-    bytes
+impl Frame for ServerFrame {
+    fn encode(&self, output: &mut Vec<u8>) {
+        match self {
+            Self::Data(data) => encode_data(data, output),
+            Self::Exit(status) => encode_one(EXIT, &status.to_be_bytes(), output),
+        }
+    }
+
+    fn decode(kind: u8, payload: &[u8]) -> Result<Option<Self>, FrameError> {
+        match (kind, payload) {
+            (DATA, data) => Ok(Some(Self::Data(data.to_vec()))),
+            (EXIT, &[a, b, c, d]) => Ok(Some(Self::Exit(i32::from_be_bytes([a, b, c, d])))),
+            (EXIT, _) => Err(FrameError { kind, length: payload.len() }),
+            _ => Ok(None),
+        }
+    }
 }
 
-/// Cuts a stream of bytes into frames. Frames of unknown kind are skipped, so that a later build
-/// may send more. Holds at most one unfinished frame besides what was pushed last.
+fn encode_data(data: &[u8], output: &mut Vec<u8>) {
+    for piece in data.chunks(PAYLOAD_LENGTH_MAX) {
+        encode_one(DATA, piece, output);
+    }
+}
+
+/// `payload` is at most [`PAYLOAD_LENGTH_MAX`] bytes: `encode_data` cuts, the others are short.
+fn encode_one(kind: u8, payload: &[u8], output: &mut Vec<u8>) {
+    let length = u16::try_from(payload.len()).unwrap_or(u16::MAX);
+    output.push(kind);
+    output.extend_from_slice(&length.to_be_bytes());
+    output.extend_from_slice(payload);
+}
+
+/// Cuts a stream of bytes into frames. Holds at most one frame and what the last read brought.
 #[derive(Debug, Default)]
-pub struct FrameReader {
+pub struct FrameDecoder {
     buffer: Vec<u8>,
     start: usize,
 }
 
-impl FrameReader {
-    /// Adds bytes as they came.
+impl FrameDecoder {
+    /// Adds bytes as they arrived.
     pub fn push(&mut self, bytes: &[u8]) {
         self.buffer.drain(..self.start);
         self.start = 0;
         self.buffer.extend_from_slice(bytes);
     }
 
-    /// The next whole frame.
-    pub fn next_frame(&mut self) -> Option<TerminalFrame> {
+    /// The next whole frame; none until more bytes arrive.
+    ///
+    /// # Errors
+    /// A frame that cannot be what it says; the session is to be ended.
+    pub fn next_frame<F: Frame>(&mut self) -> Result<Option<F>, FrameError> {
         loop {
-            let rest = &self.buffer[self.start..];
-            let &[kind, high, low, ..] = rest else { return None };
+            let rest = self.buffer.get(self.start..).unwrap_or_default();
+            let &[kind, high, low, ref body @ ..] = rest else {
+                return Ok(None);
+            };
             let length = usize::from(u16::from_be_bytes([high, low]));
-            let payload = rest.get(HEADER..HEADER + length)?;
-            let frame = TerminalFrame::decode(kind, payload);
-            self.start += HEADER + length;
+            let Some(payload) = body.get(..length) else {
+                return Ok(None);
+            };
+            let frame = F::decode(kind, payload)?;
+            self.start += HEADER_LENGTH + length;
             if frame.is_some() {
-                return frame;
+                return Ok(frame);
             }
         }
     }
@@ -99,33 +163,73 @@ impl FrameReader {
 mod tests {
     use super::*;
 
-    #[test]
-    fn frames_survive_any_cut_of_the_stream() {
-        let sent = [
-            TerminalFrame::Data("hello".into()),
-            TerminalFrame::Resize { rows: 24, columns: 80 },
-            TerminalFrame::EndOfInput,
-            TerminalFrame::Exit(-1),
-        ];
-        let mut bytes: Vec<u8> = sent.iter().flat_map(TerminalFrame::encode).collect();
-        bytes.splice(0..0, [99, 0, 1, 7]);
-        for size in 1..bytes.len() {
-            let mut reader = FrameReader::default();
-            let mut received = Vec::new();
-            for chunk in bytes.chunks(size) {
-                reader.push(chunk);
-                received.extend(std::iter::from_fn(|| reader.next_frame()));
+    fn decode_all<F: Frame>(bytes: &[u8], step: usize) -> Vec<F> {
+        let mut decoder = FrameDecoder::default();
+        let mut frames = Vec::new();
+        for piece in bytes.chunks(step) {
+            decoder.push(piece);
+            while let Some(frame) = decoder.next_frame().unwrap() {
+                frames.push(frame);
             }
-            assert_eq!(received, sent, "chunks of {size}");
+        }
+        frames
+    }
+
+    #[test]
+    fn frames_survive_any_cut() {
+        let sent = [
+            ClientFrame::Data(b"ls\r".to_vec()),
+            ClientFrame::Resize { rows: 50, columns: 400 },
+            ClientFrame::EndOfInput,
+        ];
+        let mut bytes = Vec::new();
+        for frame in &sent {
+            frame.encode(&mut bytes);
+        }
+        for step in 1..=bytes.len() {
+            assert_eq!(decode_all::<ClientFrame>(&bytes, step), sent);
         }
     }
 
     #[test]
-    fn any_bytes_can_arrive() {
+    fn long_output_is_cut_into_frames_and_the_exit_status_keeps_its_sign() {
+        let mut bytes = Vec::new();
+        ServerFrame::Data(vec![7; 70_000]).encode(&mut bytes);
+        ServerFrame::Exit(-1).encode(&mut bytes);
+        let frames = decode_all::<ServerFrame>(&bytes, 1000);
+        assert_eq!(
+            frames,
+            [
+                ServerFrame::Data(vec![7; 65_535]),
+                ServerFrame::Data(vec![7; 4_465]),
+                ServerFrame::Exit(-1)
+            ]
+        );
+    }
+
+    #[test]
+    fn a_later_builds_kind_is_skipped_and_a_wrong_length_is_refused() {
+        let mut bytes = vec![9, 0, 2, 1, 1];
+        ServerFrame::Exit(3).encode(&mut bytes);
+        assert_eq!(decode_all::<ServerFrame>(&bytes, 2), [ServerFrame::Exit(3)]);
+
+        let mut decoder = FrameDecoder::default();
+        decoder.push(&[EXIT, 0, 1, 5]);
+        let refused = decoder.next_frame::<ServerFrame>();
+        assert_eq!(refused, Err(FrameError { kind: EXIT, length: 1 }));
+    }
+
+    #[test]
+    fn no_bytes_make_the_decoder_panic() {
         bolero::check!().with_iterations(2000).for_each(|bytes: &[u8]| {
-            let mut reader = FrameReader::default();
-            reader.push(bytes);
-            while reader.next_frame().is_some() {}
+            let mut decoder = FrameDecoder::default();
+            for piece in bytes.chunks(5) {
+                decoder.push(piece);
+                while let Ok(Some(_)) = decoder.next_frame::<ClientFrame>() {}
+            }
+            let mut decoder = FrameDecoder::default();
+            decoder.push(bytes);
+            while let Ok(Some(_)) = decoder.next_frame::<ServerFrame>() {}
         });
     }
 }

@@ -1,16 +1,25 @@
 //! The configuration as commands need it: layers, merged and validated.
 
-use std::io;
 use std::path::Path as FilePath;
 
 use clap::ValueEnum;
 use serde_json::{Map, Value};
 
 use crate::cli::error::CliError;
+use crate::cli::error::Kind;
 use crate::cli::invocation::Invocation;
+use crate::config::document::views::CONFIG;
+use crate::config::error::ConfigError;
+use crate::config::error::Problem;
+use crate::config::home::Home;
+use crate::config::layers::LayerName;
+use crate::config::layers::merge;
+use crate::config::load;
+use crate::config::load::Loaded;
+use crate::config::schema;
 
 /// The document's key below which its layer of configuration stands.
-pub const DOCUMENT_KEY: &str = "config";
+pub const DOCUMENT_KEY: &str = CONFIG;
 
 /// One layer, or all of them merged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -27,17 +36,40 @@ pub enum Layer {
     Effective,
 }
 
-/// The merged, validated configuration. `document` is the whole replicated document, where a
-/// cluster is reached.
+impl Layer {
+    fn name(self) -> Option<LayerName> {
+        match self {
+            Self::Bundled => Some(LayerName::Bundled),
+            Self::Installed => Some(LayerName::Installed),
+            Self::File => Some(LayerName::File),
+            Self::Document => Some(LayerName::Document),
+            Self::Effective => None,
+        }
+    }
+}
+
+/// The merged, validated configuration in its typed form. `document` is the whole replicated
+/// document, where a cluster is reached.
 ///
 /// # Errors
 /// A layer cannot be read or holds what it must not.
+pub fn loaded(invocation: &Invocation, document: Option<&Value>) -> Result<Loaded, CliError> {
+    let home = Home::new(&invocation.home);
+    let layer = document.and_then(|document| document.get(DOCUMENT_KEY));
+    load::load(&home, invocation.config_file.as_deref(), layer).map_err(|error| folded(&error))
+}
+
+/// The merged, validated configuration with its defaults, and with what only the document's
+/// writers know the meaning of.
+///
+/// # Errors
+/// As [`loaded`].
 pub fn load(invocation: &Invocation, document: Option<&Value>) -> Result<Value, CliError> {
-    let mut merged = layer(invocation, Layer::Bundled, document)?;
-    for above in [Layer::Installed, Layer::File, Layer::Document] {
-        merge(&mut merged, layer(invocation, above, document)?);
-    }
-    Ok(merged)
+    let loaded = loaded(invocation, document)?;
+    let mut effective = serde_json::to_value(&loaded.config)
+        .map_err(|error| CliError::bug(format!("the configuration has no JSON form: {error}")))?;
+    merge(&mut effective, &loaded.layers.merged());
+    Ok(effective)
 }
 
 /// One layer as it stands.
@@ -49,76 +81,52 @@ pub fn layer(
     layer: Layer,
     document: Option<&Value>,
 ) -> Result<Value, CliError> {
-    let empty = || Value::Object(Map::new());
-    match layer {
-        Layer::Bundled | Layer::Installed => Ok(empty()),
-        Layer::File => read_file(&invocation.mutable_config(), invocation.config_file.is_some()),
-        Layer::Document => Ok(document
-            .and_then(|document| document.get(DOCUMENT_KEY))
-            .cloned()
-            .unwrap_or_else(empty)),
-        Layer::Effective => load(invocation, document),
+    match layer.name() {
+        None => load(invocation, document),
+        Some(name) => {
+            let value = loaded(invocation, document)?.layers.value_raw(name);
+            Ok(if value.is_null() { Value::Object(Map::new()) } else { value })
+        }
     }
 }
 
-/// Reads one file of configuration and validates it on top of the layers below.
+/// Says whether `after` may take the place of the document `before`. A key of the top level that
+/// resembles no key of ours is the user's own and passes; any other unknown key is a mistake.
+///
+/// # Errors
+/// What would be wrong.
+pub fn check_document(
+    invocation: &Invocation,
+    before: &Value,
+    after: &Value,
+) -> Result<(), CliError> {
+    let known = loaded(invocation, Some(before))?.warnings;
+    let mistakes: Vec<Problem> = loaded(invocation, Some(after))?
+        .warnings
+        .into_iter()
+        .filter(|problem| !known.contains(problem))
+        .filter(|problem| problem.path.keys().len() > 1 || problem.nearest.is_some())
+        .collect();
+    if mistakes.is_empty() { Ok(()) } else { Err(folded(&ConfigError::Invalid(mistakes))) }
+}
+
+/// Reads one file of configuration and validates it on top of the modules.
 ///
 /// # Errors
 /// Names the file, the line, and what is wrong.
-pub fn check_file(_invocation: &Invocation, path: &FilePath) -> Result<Value, CliError> {
-    read_file(path, true)
+pub fn check_file(invocation: &Invocation, path: &FilePath) -> Result<Value, CliError> {
+    let home = Home::new(&invocation.home);
+    let loaded = load::check_file(&home, path).map_err(|error| folded(&error))?;
+    Ok(loaded.layers.value_raw(LayerName::File))
 }
 
 /// The JSON Schema of the configuration.
-///
-/// # Errors
-/// None.
-pub fn schema() -> Result<Value, CliError> {
-    Err(CliError::bug("the configuration's schema is not wired to the command line"))
+#[must_use]
+pub fn schema() -> Value {
+    schema::schema()
 }
 
-fn read_file(path: &FilePath, must_exist: bool) -> Result<Value, CliError> {
-    let text = match std::fs::read_to_string(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound && !must_exist => {
-            return Ok(Value::Object(Map::new()));
-        }
-        text => text.map_err(|error| CliError::file("read", path, &error))?,
-    };
-    let value: Value = serde_json::from_str(&text)
-        .map_err(|error| CliError::config(format!("{}: {error}", path.display())))?;
-    if value.is_object() {
-        Ok(value)
-    } else {
-        Err(CliError::config(format!("{}: a configuration is a JSON object", path.display())))
-    }
-}
-
-/// Deep merge: objects key by key, null deletes, anything else replaces.
-fn merge(below: &mut Value, above: Value) {
-    match (below, above) {
-        (Value::Object(below), Value::Object(above)) => {
-            for (key, value) in above {
-                if value.is_null() {
-                    below.remove(&key);
-                } else {
-                    merge(below.entry(key).or_insert(Value::Null), value);
-                }
-            }
-        }
-        (below, above) => *below = above,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn later_layers_win_and_null_deletes() {
-        let mut below = json!({"a": {"b": 1, "c": 2}, "d": [1, 2]});
-        merge(&mut below, json!({"a": {"b": null, "e": 3}, "d": [9]}));
-        assert_eq!(below, json!({"a": {"c": 2, "e": 3}, "d": [9]}));
-    }
+fn folded(error: &ConfigError) -> CliError {
+    CliError::caused(Kind::Config, error)
+        .with_hint("`raptor config schema` prints what is possible")
 }

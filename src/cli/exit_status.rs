@@ -15,6 +15,8 @@ impl ExitStatus {
     pub const USAGE: Self = Self(2);
     /// Some of several targets failed; the others were done.
     pub const PARTIAL: Self = Self(3);
+    /// A new start would not help (`EX_CONFIG` of sysexits.h): for the agent's supervisor.
+    pub const NO_RESTART: Self = Self(78);
     /// Ctrl-C.
     pub const INTERRUPTED: Self = Self(130);
 

@@ -13,6 +13,7 @@ use crate::cli::exit_status::ExitStatus;
 
 // The doc comments of arguments are the help texts, and a terminal shows backticks as they are.
 #[allow(clippy::doc_markdown)]
+pub mod agent_process;
 pub mod arguments;
 pub mod bridge;
 #[allow(clippy::doc_markdown)]

@@ -235,7 +235,7 @@ impl ApiClient {
         Ok(ExecEvents::new(response))
     }
 
-    /// Opens a terminal on a member. [`crate::http::terminal_frame`] is spoken on the stream.
+    /// Opens a terminal on a member. [`crate::agent::terminal_frame`] is spoken on the stream.
     ///
     /// # Errors
     /// As [`ClientError`] says.

@@ -3,5 +3,4 @@
 pub mod client;
 pub mod exec_events;
 pub mod socket_path;
-pub mod terminal_frame;
 pub mod server;

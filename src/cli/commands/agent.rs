@@ -5,16 +5,20 @@ use std::time::Duration;
 use std::time::SystemTime;
 
 use clap::{Args, Subcommand};
-use serde_json::Value;
+use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
+use crate::agent::initialise;
+use crate::cli::agent_process;
 use crate::cli::commands::connect_stream::join_stdio;
 use crate::cli::commands::status;
 use crate::cli::error::CliError;
+use crate::cli::error::Kind;
 use crate::cli::exit_status::ExitStatus;
 use crate::cli::invocation::Invocation;
 use crate::cli::output::print;
 use crate::cli::output::print_json;
+use crate::config::home::Home;
 use crate::http::client::ApiClient;
 use crate::http::client::ClientError;
 use crate::http::socket_path::SocketPath;
@@ -36,7 +40,7 @@ pub enum AgentCommand {
     Init,
     /// Learn the cluster to enter; JSON on standard input
     #[command(hide = true)]
-    Adopt,
+    Adopt(AdoptArguments),
     /// Run the agent in the foreground
     Run,
     /// Run the agent, and again whenever it ends
@@ -50,6 +54,14 @@ pub enum AgentCommand {
     Connect,
 }
 
+/// How to enter.
+#[derive(Debug, Args)]
+pub struct AdoptArguments {
+    /// Forget another cluster that this machine belongs to
+    #[arg(long)]
+    pub force: bool,
+}
+
 /// How to end it.
 #[derive(Debug, Args)]
 pub struct StopArguments {
@@ -58,44 +70,23 @@ pub struct StopArguments {
     pub leave: bool,
 }
 
-/// What the agent's room does, behind one function each.
-#[allow(clippy::unused_async)]
-mod hands {
-    use super::{CliError, ExitStatus, Invocation, Value};
-
-    const NOT_WIRED: &str = "the agent is not wired to the command line";
-
-    /// `agent init`: gives what is printed.
-    pub async fn init(_invocation: &Invocation, _input: Value) -> Result<Value, CliError> {
-        Err(CliError::bug(NOT_WIRED))
-    }
-
-    /// `agent adopt`.
-    pub async fn adopt(_invocation: &Invocation, _input: Value) -> Result<(), CliError> {
-        Err(CliError::bug(NOT_WIRED))
-    }
-
-    /// `agent run`: handles SIGTERM and SIGINT itself.
-    pub async fn run(_invocation: &Invocation) -> Result<ExitStatus, CliError> {
-        Err(CliError::bug(NOT_WIRED))
-    }
-
-    /// `agent supervise`.
-    pub async fn supervise(_invocation: &Invocation) -> Result<ExitStatus, CliError> {
-        Err(CliError::bug(NOT_WIRED))
-    }
-}
-
 /// Runs one of the commands.
 ///
 /// # Errors
 /// As the agent says.
 pub async fn run(invocation: &Invocation, command: AgentCommand) -> Result<ExitStatus, CliError> {
     match command {
-        AgentCommand::Init => print_json(&hands::init(invocation, read_input()?).await?)?,
-        AgentCommand::Adopt => hands::adopt(invocation, read_input()?).await?,
-        AgentCommand::Run => return hands::run(invocation).await,
-        AgentCommand::Supervise => return hands::supervise(invocation).await,
+        AgentCommand::Init => {
+            let reply = initialise::initialise(&Home::new(&invocation.home), &read_input()?);
+            print_json(&reply.map_err(|error| CliError::caused(Kind::User, &error))?)?;
+        }
+        AgentCommand::Adopt(arguments) => {
+            let home = Home::new(&invocation.home);
+            let reply = initialise::adopt(&home, &read_input()?, arguments.force);
+            print_json(&reply.map_err(|error| CliError::caused(Kind::User, &error))?)?;
+        }
+        AgentCommand::Run => return agent_process::run(invocation).await,
+        AgentCommand::Supervise => return agent_process::supervise(invocation).await,
         AgentCommand::Status => {
             let answer = client(invocation)?.status().await.map_err(|error| {
                 CliError::from(error).with_hint("`raptor agent supervise` starts it")
@@ -121,14 +112,14 @@ fn client(invocation: &Invocation) -> Result<ApiClient, CliError> {
     Ok(ApiClient::new(&invocation.agent_socket())?)
 }
 
-fn read_input() -> Result<Value, CliError> {
+fn read_input<T: DeserializeOwned>() -> Result<T, CliError> {
     let mut text = String::new();
     let mut input = std::io::stdin().lock().take(INPUT_LENGTH_MAX);
     input
         .read_to_string(&mut text)
         .map_err(|error| CliError::usage(format!("cannot read standard input: {error}")))?;
     serde_json::from_str(&text)
-        .map_err(|error| CliError::usage(format!("standard input is no JSON: {error}")))
+        .map_err(|error| CliError::usage(format!("standard input is not what it should be: {error}")))
 }
 
 /// Asks an agent to end and waits until it has. An agent that does not run is no error.

@@ -11,10 +11,10 @@ use crate::cli::error::CliError;
 use crate::cli::exit_status::ExitStatus;
 use crate::cli::terminal::raw::ChangedTerminal;
 use crate::http::client::ApiClient;
-use crate::http::terminal_frame::ClientFrame;
-use crate::http::terminal_frame::Frame;
-use crate::http::terminal_frame::FrameDecoder;
-use crate::http::terminal_frame::ServerFrame;
+use crate::agent::terminal_frame::ClientFrame;
+use crate::agent::terminal_frame::Frame;
+use crate::agent::terminal_frame::FrameDecoder;
+use crate::agent::terminal_frame::ServerFrame;
 
 /// Bytes read at once.
 const READ_LENGTH: usize = 16 * 1024;

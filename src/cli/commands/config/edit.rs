@@ -99,7 +99,7 @@ fn read(file: &FilePath, before: &Value) -> Result<Vec<Change>, CliError> {
 
 fn check(invocation: &Invocation, sources: &Sources, changes: &[Change]) -> Result<(), CliError> {
     match &sources.document {
-        Some(document) => write::validate_document(invocation, document.clone(), changes),
+        Some(document) => write::validate_document(invocation, document, changes),
         // Without a cluster the write itself validates, before it replaces the file.
         None => Ok(()),
     }

@@ -36,7 +36,7 @@ pub async fn run(
     let sources = Sources::open(invocation).await?;
     match (sources.connection, sources.document) {
         (Some(connection), Some(document)) => {
-            validate_document(invocation, document, &changes)?;
+            validate_document(invocation, &document, &changes)?;
             let request = WriteRequest {
                 note: note.unwrap_or_else(|| summary(&changes)),
                 changes: changes.iter().map(document_change).collect(),
@@ -55,18 +55,19 @@ pub async fn run(
 /// Checks what the effective configuration would be with `changes` in the document.
 pub fn validate_document(
     invocation: &Invocation,
-    mut document: Value,
+    document: &Value,
     changes: &[Change],
 ) -> Result<(), CliError> {
+    let mut after = document.clone();
     for change in changes {
         let moved = match change.clone() {
             Change::Set { path, value } => Change::Set { path: in_document(&path), value },
             Change::Unset { path } => Change::Unset { path: in_document(&path) },
         };
         change.check().map_err(|error| CliError::caused(Kind::User, &error))?;
-        moved.apply(&mut document).map_err(|error| CliError::caused(Kind::Config, &error))?;
+        moved.apply(&mut after).map_err(|error| CliError::caused(Kind::Config, &error))?;
     }
-    configuration::load(invocation, Some(&document)).map(drop)
+    configuration::check_document(invocation, document, &after)
 }
 
 fn document_change(change: &Change) -> DocumentChange {
@@ -163,11 +164,14 @@ mod tests {
         let words = ["raptor", "-q", "--home", home.path().to_str().unwrap(), "members"];
         let invocation = Invocation::new(Arguments::parse_from(words).global).unwrap();
         run(&invocation, vec![set("mesh.rings", json!(4))], None).await.unwrap();
-        run(&invocation, vec![set("mesh.ping", json!(1))], None).await.unwrap();
+        run(&invocation, vec![set("mesh.ping_interval_ms", json!(900))], None).await.unwrap();
+        let typo = vec![set("mesh.ring", json!(1))];
+        let error = run(&invocation, typo, None).await.unwrap_err().render(false);
+        assert!(error.contains("did you mean \"rings\"?"), "{error}");
 
         let path = invocation.mutable_config();
         let written: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
-        assert_eq!(written, json!({"mesh": {"rings": 4, "ping": 1}}));
+        assert_eq!(written, json!({"mesh": {"rings": 4, "ping_interval_ms": 900}}));
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(std::fs::read_dir(home.path()).unwrap().count(), 1, "no draft is left");
     }

@@ -1,0 +1,128 @@
+//! The agent as a process: its configuration, its log, its API, its end.
+
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tracing_subscriber::EnvFilter;
+
+use crate::agent::start;
+use crate::agent::start::AgentFailure;
+use crate::agent::start::AgentSettings;
+use crate::agent::supervise;
+use crate::cli::configuration;
+use crate::cli::error::CliError;
+use crate::cli::error::Kind;
+use crate::cli::exit_status::ExitStatus;
+use crate::cli::invocation::Invocation;
+use crate::compute::local::supervisor::SupervisorRecord;
+use crate::config::home::Home;
+use crate::config::schema::Config;
+use crate::gossip::settings::GossipSettings;
+use crate::http::server;
+use crate::mesh::settings::MeshSettings;
+
+/// How long answers on their way may take when the agent ends.
+const STOP_GRACE: Duration = Duration::from_secs(1);
+
+/// Runs the agent of this home until it is asked to end.
+///
+/// # Errors
+/// It cannot start, or the cluster put the machine out.
+pub async fn run(invocation: &Invocation) -> Result<ExitStatus, CliError> {
+    start_log(invocation);
+    let home = Home::new(&invocation.home);
+    let settings = settings(&configuration::loaded(invocation, None)?.config);
+    let started = match start::start(home.clone(), settings).await {
+        Ok(started) => started,
+        Err(failure) => return refuse(&failure),
+    };
+    let path = home.socket_file();
+    let listener =
+        server::listen(&home).map_err(|error| CliError::file("listen on", &path, &error))?;
+    let (stop, stopped) = oneshot::channel::<()>();
+    let services = started.services.clone();
+    let serving = tokio::spawn(server::serve(listener, services, async {
+        // A sender that is gone means the same as one that spoke.
+        let _ = stopped.await;
+    }));
+    tracing::info!(home = %home.root().display(), "the agent runs");
+    let ended = started.run().await;
+    drop(stop);
+    let _ = tokio::time::timeout(STOP_GRACE, serving).await;
+    // A socket that stays behind is replaced at the next start.
+    let _ = std::fs::remove_file(&path);
+    match ended {
+        Ok(()) => {
+            tracing::info!("the agent ends");
+            Ok(ExitStatus::DONE)
+        }
+        Err(failure) => refuse(&failure),
+    }
+}
+
+/// Says why, and ends with the status that tells a supervisor whether to try again.
+fn refuse(failure: &AgentFailure) -> Result<ExitStatus, CliError> {
+    let error = CliError::caused(Kind::User, failure);
+    match failure {
+        AgentFailure::Lock(_) | AgentFailure::NoCluster | AgentFailure::Evicted(_) => {
+            Err(error.with_exit_status(ExitStatus::NO_RESTART))
+        }
+        _ => Err(error),
+    }
+}
+
+/// Runs the agent of this home, and again whenever it dies.
+///
+/// # Errors
+/// The supervisor itself cannot work.
+pub async fn supervise(invocation: &Invocation) -> Result<ExitStatus, CliError> {
+    supervise::detach();
+    start_log(invocation);
+    let home = Home::new(&invocation.home);
+    let record = SupervisorRecord::of_this_process()
+        .ok_or_else(|| CliError::user("the system tells no start times of processes (/proc)"))?;
+    record
+        .write(home.root())
+        .map_err(|error| CliError::file("write into", &home.agent_folder(), &error))?;
+    let arguments = ["--home".to_owned(), home.root().display().to_string()];
+    let arguments = [&arguments[..], &["agent".to_owned(), "run".to_owned()]].concat();
+    let status = supervise::supervise(&arguments)
+        .await
+        .map_err(|error| CliError::user(format!("cannot supervise the agent: {error}")))?;
+    Ok(ExitStatus::of_program(status))
+}
+
+/// The log goes to standard error; `RUST_LOG` chooses, `-v` shows more.
+fn start_log(invocation: &Invocation) {
+    let level = match invocation.verbosity {
+        0 => "info",
+        1 => "debug",
+        _ => "trace",
+    };
+    let filter = EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| EnvFilter::new(format!("warn,raptor={level}")));
+    // Refused when a log was started before, which is then as good.
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .try_init();
+}
+
+fn settings(config: &Config) -> AgentSettings {
+    let millis = Duration::from_millis;
+    AgentSettings {
+        mesh: MeshSettings {
+            rings: config.mesh.rings,
+            ping_interval: millis(config.mesh.ping_interval_ms),
+            link_timeout: millis(config.mesh.link_timeout_ms),
+            ..MeshSettings::default()
+        },
+        gossip: GossipSettings {
+            probe_period: millis(config.membership.probe_period_ms),
+            probe_timeout: millis(config.membership.probe_timeout_ms),
+            suspicion: millis(config.membership.suspicion_ms),
+            ..GossipSettings::default()
+        },
+    }
+}
