@@ -121,13 +121,13 @@ pub struct Slaved {
 /// A failure before it is known what is put back.
 struct Failure {
     step: String,
-    report: Report,
-    cause: SlaveCause,
+    report: Box<Report>,
+    cause: Box<SlaveCause>,
 }
 
 impl Failure {
     fn new(step: &str, cause: impl Into<SlaveCause>) -> Self {
-        Self { step: step.to_owned(), report: Report::default(), cause: cause.into() }
+        Self { step: step.to_owned(), report: Box::default(), cause: Box::new(cause.into()) }
     }
 }
 
@@ -349,7 +349,7 @@ impl<'a> Run<'a> {
             Some(cause) => {
                 let begun = !report.current.is_empty();
                 let step = if begun { report.current.clone() } else { name.to_owned() };
-                Err(Failure { step, report, cause })
+                Err(Failure { step, report: Box::new(report), cause: Box::new(cause) })
             }
         }
     }
@@ -363,7 +363,7 @@ impl<'a> Run<'a> {
         if let Some(reply) = &self.reply {
             admission.withdraw(reply).await;
         }
-        if matches!(failure.cause, SlaveCause::Busy) {
+        if matches!(*failure.cause, SlaveCause::Busy) {
             return (Vec::new(), Vec::new());
         }
         let layout = &self.order.layout;
@@ -415,6 +415,6 @@ fn told(
         log_path,
         undone,
         left,
-        cause: failure.cause,
+        cause: *failure.cause,
     }
 }

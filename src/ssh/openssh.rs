@@ -87,7 +87,7 @@ impl Connection {
 }
 
 impl Transport for Connection {
-    fn open<'a>(&'a self, command_line: String) -> BoxFuture<'a, Result<Channel, Cause>> {
+    fn open(&self, command_line: String) -> BoxFuture<'_, Result<Channel, Cause>> {
         Box::pin(async move {
             let turn = self.sessions.acquire().await;
             let mut command = Arc::clone(&self.session).arc_raw_command(command_line);
