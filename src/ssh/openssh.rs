@@ -124,7 +124,7 @@ impl Transport for Connection {
 async fn failure(master: &Master, error: openssh::Error) -> Cause {
     match error {
         openssh::Error::Disconnected => master.disconnected().await,
-        _ if !master.is_alive() => master.disconnected().await,
+        _ if !master.stays_alive().await => master.disconnected().await,
         openssh::Error::RemoteProcessTerminated => {
             Cause::Other { detail: "the host ended the session's shell".to_owned() }
         }
