@@ -26,7 +26,9 @@ pub fn switch(release: &str) -> String {
          if [ \"$(readlink \"$library/current\")\" != releases/{release} ]; then\n\
            changed=yes; must link releases/{release} \"$library/current\"\n\
          fi\n\
-         if [ -L \"$command\" ] || [ ! -e \"$command\" ]; then must link \"$program\" \"$command\"; fi"
+         if [ -L \"$command\" ] || [ ! -e \"$command\" ]; then\n\
+           must link \"$program\" \"$command\"\n\
+         fi"
     )
 }
 

@@ -1,15 +1,9 @@
 //! Where things are on a machine. Pure.
 
 /// The places, all below one root, so that a test never touches the real ones.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Layout {
     root: String,
-}
-
-impl Default for Layout {
-    fn default() -> Self {
-        Self { root: String::new() }
-    }
 }
 
 impl Layout {

@@ -9,6 +9,7 @@ pub mod input;
 pub mod install;
 pub mod layout;
 pub mod many;
+pub mod order;
 pub mod probe;
 pub mod script;
 pub mod service;

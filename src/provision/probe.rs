@@ -26,6 +26,7 @@ pub enum Privilege {
 
 /// What a machine is.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is one independent observation")]
 pub struct Probe {
     /// Its own name.
     pub hostname: String,

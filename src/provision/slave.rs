@@ -1,24 +1,16 @@
 //! Taking a machine over: probe, upload, one script, admission, one script; and back on failure.
 
-use std::error::Error;
-use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use crate::model::cluster::{ClusterId, Genesis};
-use crate::model::identity::NodeId;
 use crate::model::name::Name;
 use crate::model::progress::Progress;
-use crate::provision::check::{Problem, Requirements, check};
+use crate::provision::check::{Problem, check};
 use crate::provision::error::{SlaveCause, SlaveError};
-use crate::provision::input::ModuleInput;
 use crate::provision::install::{prune, release_name, switch};
-use crate::provision::layout::Layout;
+use crate::provision::order::{Admission, InitReply, JoinOrder, Order, Program, Slaved};
 use crate::provision::probe::{Privilege, Probe, parse, probe_script};
 use crate::provision::script::{Composer, Report, begun, parse as parse_report, undo_script};
 use crate::provision::service::{Service, service};
@@ -27,107 +19,19 @@ use crate::provision::undo::{Reached, undo};
 use crate::ssh::host::{Host, Output, Script, Source, Upload};
 use crate::ssh::quote::quote;
 
-/// How long the agent may take until it answers, when nobody says.
-pub const HEALTH_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
-
 /// What a script may take beyond the sum of its steps.
 const SCRIPT_MARGIN: Duration = Duration::from_secs(120);
-
-/// raptor's own program, as it goes onto machines.
-#[derive(Debug, Clone)]
-pub struct Program {
-    /// The file.
-    pub path: PathBuf,
-    /// Its SHA-256 in hexadecimal.
-    pub sha256: String,
-    /// Its version.
-    pub version: String,
-}
-
-/// What is to become of a machine.
-#[derive(Debug, Clone)]
-pub struct Order {
-    /// Where things go.
-    pub layout: Layout,
-    /// What the machine must have.
-    pub requirements: Requirements,
-    /// The server type's modules; empty when nothing is provisioned.
-    pub modules: Vec<ModuleInput>,
-    /// The agent to put on it; none when it does not join.
-    pub join: Option<JoinOrder>,
-}
-
-/// The agent to put on a machine.
-#[derive(Debug, Clone)]
-pub struct JoinOrder {
-    /// raptor's program.
-    pub program: Program,
-    /// What `agent init` reads; `name` is the machine's own when it is absent or null.
-    pub init: Map<String, Value>,
-    /// How long the agent may take until it answers.
-    pub health_timeout: Duration,
-}
-
-/// What `agent init` answers.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct InitReply {
-    /// The machine's key.
-    pub node_id: NodeId,
-    /// The cluster it founded or belongs to.
-    #[serde(default)]
-    pub cluster_id: Option<ClusterId>,
-    /// The genesis of the cluster it founded.
-    #[serde(default)]
-    pub genesis: Option<Genesis>,
-    /// UDP addresses at which it will answer.
-    #[serde(default)]
-    pub endpoints: Vec<SocketAddr>,
-    /// What a later build says besides.
-    #[serde(flatten)]
-    pub rest: Map<String, Value>,
-}
-
-/// The cluster's side of taking a machine over.
-pub trait Admission: Send + Sync {
-    /// Admits the machine's key; the answer is what `agent adopt` reads.
-    fn admit<'a>(
-        &'a self,
-        machine: &'a str,
-        name: &'a Name,
-        reply: &'a InitReply,
-    ) -> BoxFuture<'a, Result<Value, Box<dyn Error + Send + Sync>>>;
-
-    /// Takes the admission back: the machine did not come up.
-    fn withdraw<'a>(&'a self, reply: &'a InitReply) -> BoxFuture<'a, ()>;
-}
-
-/// A machine that was taken over.
-#[derive(Debug, Clone)]
-pub struct Slaved {
-    /// What it was before.
-    pub probe: Probe,
-    /// What should be said about it.
-    pub warnings: Vec<Problem>,
-    /// Its agent, when it joined.
-    pub reply: Option<InitReply>,
-    /// Its name.
-    pub name: Name,
-    /// Whether the program was sent, and not there already.
-    pub uploaded: bool,
-    /// Titles of the steps that were applied.
-    pub applied: Vec<String>,
-}
 
 /// A failure before it is known what is put back.
 struct Failure {
     step: String,
-    report: Report,
-    cause: SlaveCause,
+    report: Box<Report>,
+    cause: Box<SlaveCause>,
 }
 
 impl Failure {
     fn new(step: &str, cause: impl Into<SlaveCause>) -> Self {
-        Self { step: step.to_owned(), report: Report::default(), cause: cause.into() }
+        Self { step: step.to_owned(), report: Box::default(), cause: Box::new(cause.into()) }
     }
 }
 
@@ -349,7 +253,7 @@ impl<'a> Run<'a> {
             Some(cause) => {
                 let begun = !report.current.is_empty();
                 let step = if begun { report.current.clone() } else { name.to_owned() };
-                Err(Failure { step, report, cause })
+                Err(Failure { step, report: Box::new(report), cause: Box::new(cause) })
             }
         }
     }
@@ -363,7 +267,7 @@ impl<'a> Run<'a> {
         if let Some(reply) = &self.reply {
             admission.withdraw(reply).await;
         }
-        if matches!(failure.cause, SlaveCause::Busy) {
+        if matches!(*failure.cause, SlaveCause::Busy) {
             return (Vec::new(), Vec::new());
         }
         let layout = &self.order.layout;
@@ -392,7 +296,7 @@ impl<'a> Run<'a> {
 fn judge(report: &Report, output: &Output) -> Option<SlaveCause> {
     match (report.busy, report.failed) {
         (true, _) => Some(SlaveCause::Busy),
-        // How `timeout` says that it ended the command.
+        // How coreutils' and busybox's `timeout` say that they ended the command.
         (_, Some(124 | 137)) => Some(SlaveCause::TimedOut),
         (_, Some(status)) => Some(SlaveCause::Status(status)),
         (_, None) if !report.ended => Some(SlaveCause::CutShort(output.status)),
@@ -415,6 +319,6 @@ fn told(
         log_path,
         undone,
         left,
-        cause: failure.cause,
+        cause: *failure.cause,
     }
 }

@@ -150,6 +150,7 @@ async fn read_bounded(
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "it stands in `map_err`")]
 pub(crate) fn lost(error: io::Error) -> Cause {
     Cause::Disconnected { detail: error.to_string() }
 }

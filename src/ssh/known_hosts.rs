@@ -40,7 +40,7 @@ impl KnownHosts {
             }
             let mut text = without(text, name);
             for key in keys.iter().filter(|key| is_key(key)) {
-                text.push_str(&format!("{name} {key}\n"));
+                text.extend([name, " ", key, "\n"]);
             }
             text
         })
@@ -127,7 +127,8 @@ fn keys_in(text: &str, name: &str) -> Vec<String> {
 }
 
 fn without(text: &str, name: &str) -> String {
-    text.lines().filter(|line| !names(line, name)).map(|line| format!("{line}\n")).collect()
+    let kept = text.lines().filter(|line| !names(line, name));
+    kept.flat_map(|line| [line, "\n"]).collect()
 }
 
 #[cfg(test)]

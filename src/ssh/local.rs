@@ -54,7 +54,7 @@ impl LocalHost {
 }
 
 impl Transport for LocalHost {
-    fn open<'a>(&'a self, command_line: String) -> BoxFuture<'a, Result<Channel, Cause>> {
+    fn open(&self, command_line: String) -> BoxFuture<'_, Result<Channel, Cause>> {
         Box::pin(async move {
             let mut child = process::Command::new("sh")
                 .arg("-c")

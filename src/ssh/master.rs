@@ -83,6 +83,17 @@ impl Master {
         matches!(locked(&self.child).try_wait(), Ok(None))
     }
 
+    /// Whether the process runs and goes on: when a connection breaks, its sessions end a moment
+    /// before the process does.
+    pub(crate) async fn stays_alive(&self) -> bool {
+        let ended = async {
+            while self.is_alive() {
+                sleep(POLL).await;
+            }
+        };
+        timeout(LAST_WORDS, ended).await.is_err()
+    }
+
     /// Why the connection is gone.
     pub(crate) async fn disconnected(&self) -> Cause {
         Cause::Disconnected { detail: detail_of(&self.last_words().await) }

@@ -87,7 +87,7 @@ impl Connection {
 }
 
 impl Transport for Connection {
-    fn open<'a>(&'a self, command_line: String) -> BoxFuture<'a, Result<Channel, Cause>> {
+    fn open(&self, command_line: String) -> BoxFuture<'_, Result<Channel, Cause>> {
         Box::pin(async move {
             let turn = self.sessions.acquire().await;
             let mut command = Arc::clone(&self.session).arc_raw_command(command_line);
@@ -124,7 +124,7 @@ impl Transport for Connection {
 async fn failure(master: &Master, error: openssh::Error) -> Cause {
     match error {
         openssh::Error::Disconnected => master.disconnected().await,
-        _ if !master.is_alive() => master.disconnected().await,
+        _ if !master.stays_alive().await => master.disconnected().await,
         openssh::Error::RemoteProcessTerminated => {
             Cause::Other { detail: "the host ended the session's shell".to_owned() }
         }

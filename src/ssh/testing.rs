@@ -118,6 +118,7 @@ fn launch(folder: &Path, port: u16) -> Option<Child> {
     );
     fs::write(folder.join("sshd_config"), configuration).unwrap();
     fs::write(folder.join("ssh_config"), "").unwrap();
+    #[expect(clippy::zombie_processes, reason = "`Sshd` waits for it when it is dropped")]
     let mut child = Command::new(SSHD)
         .args(["-D", "-e", "-f"])
         .arg(folder.join("sshd_config"))

@@ -20,5 +20,5 @@ pub(crate) struct Channel {
 /// A way to start command lines on a host.
 pub(crate) trait Transport: Send + Sync {
     /// Starts `command_line` in the login shell.
-    fn open<'a>(&'a self, command_line: String) -> BoxFuture<'a, Result<Channel, Cause>>;
+    fn open(&self, command_line: String) -> BoxFuture<'_, Result<Channel, Cause>>;
 }

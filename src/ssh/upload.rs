@@ -106,15 +106,14 @@ async fn open(
         }
         Source::File(path) => {
             let local = |source| Cause::LocalFile { path: path.clone(), source };
-            let sha256 = match known {
-                Some(sha256) => sha256,
-                None => {
-                    let path = path.clone();
-                    tokio::task::spawn_blocking(move || sha256_of_file(&path))
-                        .await
-                        .map_err(|_| local(io::Error::other("reading was given up")))?
-                        .map_err(local)?
-                }
+            let sha256 = if let Some(sha256) = known {
+                sha256
+            } else {
+                let path = path.clone();
+                tokio::task::spawn_blocking(move || sha256_of_file(&path))
+                    .await
+                    .map_err(|_| local(io::Error::other("reading was given up")))?
+                    .map_err(local)?
             };
             let file = tokio::fs::File::open(path).await.map_err(local)?;
             let length = file.metadata().await.map_err(local)?.len();

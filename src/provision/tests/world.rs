@@ -17,7 +17,7 @@ use crate::model::time::Timestamp;
 use crate::provision::check::Requirements;
 use crate::provision::input::{ModuleInput, StepSpec};
 use crate::provision::layout::Layout;
-use crate::provision::slave::{Admission, InitReply, JoinOrder, Order, Program};
+use crate::provision::order::{Admission, InitReply, JoinOrder, Order, Program};
 use crate::ssh::local::LocalHost;
 use crate::ssh::upload::sha256_of_file;
 

@@ -16,7 +16,9 @@ async fn connected(sshd: &Sshd) -> OpenSshHost {
 }
 
 fn runs(pid: &str) -> bool {
-    std::path::Path::new("/proc").join(pid.trim()).exists()
+    // A zombie that nobody has reaped yet does not run.
+    let state = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim()));
+    state.is_ok_and(|state| !state.contains(") Z "))
 }
 
 #[tokio::test]

@@ -77,7 +77,7 @@ async fn a_full_disk_is_said_and_leaves_nothing() {
     let path = format!("{}:{}", tools.path().display(), std::env::var("PATH").unwrap());
     let host = LocalHost::new("here", folder.path()).with_variable("PATH", path);
     let destination = folder.path().join("file");
-    let error = host.upload(upload(&[7; 1_000_000], &destination)).await.unwrap_err();
+    let error = host.upload(upload(&vec![7; 1_000_000], &destination)).await.unwrap_err();
     let shown = destination.display();
     assert_eq!(error.to_string(), format!("here: copying to {shown} failed"));
     assert_eq!(error.cause.to_string(), format!("the disk is full: {shown} cannot be written"));
