@@ -27,6 +27,8 @@ pub struct AgentStatus {
     pub cluster: Name,
     /// The cluster's id.
     pub cluster_id: ClusterId,
+    /// The cluster's first moment.
+    pub genesis: Genesis,
     /// Version of the build.
     pub build: String,
     /// Version of the wire.

@@ -31,7 +31,7 @@ const STOP_GRACE: Duration = Duration::from_secs(1);
 pub async fn run(invocation: &Invocation) -> Result<ExitStatus, CliError> {
     start_log(invocation);
     let home = Home::new(&invocation.home);
-    let settings = settings(&configuration::loaded(invocation, None)?.config);
+    let settings = settings(&configuration(invocation, &home)?);
     let started = match start::start(home.clone(), settings).await {
         Ok(started) => started,
         Err(failure) => return refuse(&failure),
@@ -57,6 +57,20 @@ pub async fn run(invocation: &Invocation) -> Result<ExitStatus, CliError> {
             Ok(ExitStatus::DONE)
         }
         Err(failure) => refuse(&failure),
+    }
+}
+
+/// The configuration, with the document's layer as it stood when the agent ran last. A layer that
+/// this build refuses is left out: an agent that runs can be given a better one.
+fn configuration(invocation: &Invocation, home: &Home) -> Result<Config, CliError> {
+    let export = std::fs::read(home.export_file()).ok();
+    let document = export.and_then(|text| serde_json::from_slice(&text).ok());
+    match configuration::loaded(invocation, document.as_ref()) {
+        Err(error) if document.is_some() => {
+            tracing::warn!(error = %error.render(false), "the document's configuration is left out");
+            Ok(configuration::loaded(invocation, None)?.config)
+        }
+        loaded => Ok(loaded?.config),
     }
 }
 

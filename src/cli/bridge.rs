@@ -18,12 +18,22 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 
+use crate::agent::perform::settings::spawned_key_file;
+use crate::cli::configuration;
 use crate::cli::invocation::Invocation;
+use crate::config::home::Home;
 use crate::http::socket_path::SocketPath;
 use crate::model::destination::Destination;
+use crate::model::machine::IntentId;
+use crate::ssh::host::Host;
+use crate::ssh::openssh::OpenSshHost;
+use crate::ssh::target::SshTarget;
 
 /// Sessions at once on one SSH connection: `sshd` refuses an 11th (`MaxSessions`).
 const SESSIONS_MAX: usize = 8;
+
+/// The home of an agent that runs as root on a machine of its own.
+pub const REMOTE_HOME: &str = "/var/lib/raptor";
 
 /// Bytes both ways.
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -37,13 +47,59 @@ pub trait Bridge: Send + Sync {
 }
 
 /// Logs in to `destination`, where `raptor agent connect` will be run for every session.
-#[allow(clippy::unused_async)]
 async fn log_in(
     invocation: &Invocation,
     destination: &Destination,
 ) -> Result<Box<dyn Bridge>, String> {
-    let _ = invocation;
-    Err(format!("{destination}: reaching an agent through SSH is not wired"))
+    let (host, sudo) = host(invocation, destination).await?;
+    Ok(Box::new(HostBridge { host, sudo }))
+}
+
+/// Logs in to a machine; whether root's work there needs sudo.
+///
+/// # Errors
+/// A sentence for people.
+pub async fn host(
+    invocation: &Invocation,
+    destination: &Destination,
+) -> Result<(Arc<dyn Host>, bool), String> {
+    log_in_to(invocation, SshTarget::new(destination.clone(), invocation.known_hosts())).await
+}
+
+async fn log_in_to(
+    invocation: &Invocation,
+    mut target: SshTarget,
+) -> Result<(Arc<dyn Host>, bool), String> {
+    let config = configuration::loaded(invocation, None).map_err(|error| error.render(false))?;
+    target.connect_timeout = config.config.ssh.connect_timeout();
+    if target.identity_file.is_none() {
+        target.identity_file.clone_from(&config.config.ssh.identity_file);
+    }
+    target.config_file.clone_from(&config.config.ssh.config_file);
+    let sudo = target.destination.user.as_deref() != Some("root");
+    let host = OpenSshHost::connect(target).await;
+    let host = host.map_err(|error| crate::agent::error::chain(&error))?;
+    Ok((Arc::new(host), sudo))
+}
+
+/// A bridge over a host that was logged in to.
+pub struct HostBridge {
+    /// The host.
+    pub host: Arc<dyn Host>,
+    /// Whether the agent is root's and the login is not.
+    pub sudo: bool,
+}
+
+impl Bridge for HostBridge {
+    fn open(&self) -> BoxFuture<'_, Result<Box<dyn Stream>, String>> {
+        Box::pin(async {
+            let argv = ["raptor", "--home", REMOTE_HOME, "agent", "connect"];
+            let argv = argv.map(str::to_owned).to_vec();
+            let stream = self.host.bridge(argv, self.sudo).await;
+            let stream = stream.map_err(|error| crate::agent::error::chain(&error))?;
+            Ok(Box::new(stream) as Box<dyn Stream>)
+        })
+    }
 }
 
 /// The temporary socket, open as long as this value lives.
@@ -70,8 +126,36 @@ impl BridgeListener {
     /// A sentence for people: the login failed, or no temporary folder can be made.
     pub async fn open(invocation: &Invocation, destination: &Destination) -> Result<Self, String> {
         let bridge = log_in(invocation, destination).await?;
+        Self::opened(bridge)
+    }
+
+    /// As [`BridgeListener::open`], for a machine that a back-end made for the wish `intent`.
+    ///
+    /// # Errors
+    /// As [`BridgeListener::open`].
+    pub async fn open_spawned(
+        invocation: &Invocation,
+        intent: IntentId,
+        destination: &Destination,
+    ) -> Result<Self, String> {
+        let mut target = SshTarget::new(destination.clone(), invocation.known_hosts());
+        target.host_key_alias = Some(intent.to_string());
+        target.identity_file = Some(spawned_key_file(&Home::new(&invocation.home)));
+        let (host, sudo) = log_in_to(invocation, target).await?;
+        Self::opened(Box::new(HostBridge { host, sudo }))
+    }
+
+    fn opened(bridge: Box<dyn Bridge>) -> Result<Self, String> {
         Self::listen(&runtime_folder(), bridge)
             .map_err(|error| format!("cannot open a temporary socket: {error}"))
+    }
+
+    /// Opens the socket before a host that was logged in to.
+    ///
+    /// # Errors
+    /// No temporary folder can be made.
+    pub fn over(bridge: HostBridge) -> io::Result<Self> {
+        Self::listen(&runtime_folder(), Box::new(bridge))
     }
 
     fn listen(parent: &Path, bridge: Box<dyn Bridge>) -> io::Result<Self> {

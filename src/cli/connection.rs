@@ -17,6 +17,7 @@ use crate::cli::invocation::Invocation;
 use crate::http::client::ApiClient;
 use crate::model::destination::Destination;
 use crate::model::destination::DestinationError;
+use crate::model::machine::IntentId;
 use crate::model::name::Name;
 
 /// How long one unix socket may take to answer before the next way is tried.
@@ -33,7 +34,18 @@ pub enum Endpoint {
     Unix(PathBuf),
     /// A machine that SSH reaches.
     Ssh(Destination),
+    /// A machine that a back-end made: its host key is known by the wish, since its address may
+    /// have been another machine's before.
+    Spawned {
+        /// The wish.
+        intent: IntentId,
+        /// Where it is.
+        destination: Destination,
+    },
 }
+
+/// What stands before the wish and the address of a machine that a back-end made.
+const SPAWNED: &str = "spawned:";
 
 impl FromStr for Endpoint {
     type Err = DestinationError;
@@ -41,7 +53,16 @@ impl FromStr for Endpoint {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text.strip_prefix("unix:") {
             Some(path) => Ok(Self::Unix(PathBuf::from(path))),
-            None => text.parse().map(Self::Ssh),
+            None => match text.strip_prefix(SPAWNED).and_then(|rest| rest.split_once(':')) {
+                Some((intent, destination)) if intent.parse::<IntentId>().is_ok() => {
+                    let (intent, destination) = (intent.parse(), destination.parse()?);
+                    Ok(intent.map_or(Self::Ssh(destination.clone()), |intent| Self::Spawned {
+                        intent,
+                        destination,
+                    }))
+                }
+                _ => text.parse().map(Self::Ssh),
+            },
         }
     }
 }
@@ -51,6 +72,9 @@ impl fmt::Display for Endpoint {
         match self {
             Self::Unix(path) => write!(formatter, "unix:{}", path.display()),
             Self::Ssh(destination) => destination.fmt(formatter),
+            Self::Spawned { intent, destination } => {
+                write!(formatter, "{SPAWNED}{intent}:{destination}")
+            }
         }
     }
 }
@@ -228,7 +252,7 @@ fn matches(
 async fn reach(invocation: &Invocation, endpoint: &Endpoint) -> Result<Connection, String> {
     let (timeout, attempt) = match endpoint {
         Endpoint::Unix(_) => (LOCAL_TIMEOUT, dial(invocation, endpoint)),
-        Endpoint::Ssh(_) => (SSH_TIMEOUT, dial(invocation, endpoint)),
+        Endpoint::Ssh(_) | Endpoint::Spawned { .. } => (SSH_TIMEOUT, dial(invocation, endpoint)),
     };
     tokio::time::timeout(timeout, attempt)
         .await
@@ -240,6 +264,11 @@ async fn dial(invocation: &Invocation, endpoint: &Endpoint) -> Result<Connection
         Endpoint::Unix(path) => (path.clone(), None),
         Endpoint::Ssh(destination) => {
             let listener = BridgeListener::open(invocation, destination).await?;
+            (listener.socket().to_owned(), Some(listener))
+        }
+        Endpoint::Spawned { intent, destination } => {
+            let opened = BridgeListener::open_spawned(invocation, *intent, destination);
+            let listener = opened.await?;
             (listener.socket().to_owned(), Some(listener))
         }
     };

@@ -117,6 +117,13 @@ impl CliError {
         self
     }
 
+    /// Ends the program with another status.
+    #[must_use]
+    pub fn with_exit_status(mut self, exit_status: ExitStatus) -> Self {
+        self.exit_status = exit_status;
+        self
+    }
+
     /// Adds a line below the message: one of several causes.
     #[must_use]
     pub fn with_detail(mut self, detail: impl Into<String>) -> Self {

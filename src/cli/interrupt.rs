@@ -25,6 +25,12 @@ impl InterruptSender {
 }
 
 impl Interrupt {
+    /// The word itself, for rooms below: it turns true.
+    #[must_use]
+    pub fn into_watch(self) -> watch::Receiver<bool> {
+        self.0
+    }
+
     /// Whether Ctrl-C was pressed.
     #[must_use]
     pub fn is_raised(&self) -> bool {

@@ -13,8 +13,8 @@ use crate::cli::exit_status::ExitStatus;
 
 // The doc comments of arguments are the help texts, and a terminal shows backticks as they are.
 #[allow(clippy::doc_markdown)]
-pub mod agent_process;
 pub mod arguments;
+pub mod agent_process;
 pub mod bridge;
 #[allow(clippy::doc_markdown)]
 pub mod commands;
@@ -23,7 +23,9 @@ pub mod confirm;
 pub mod connection;
 pub mod contexts;
 pub mod error;
+pub mod doors;
 pub mod exit_status;
+pub mod hands;
 pub mod interrupt;
 pub mod inventory;
 pub mod invocation;

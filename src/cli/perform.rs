@@ -2,7 +2,6 @@
 //! and performed.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -11,6 +10,7 @@ use zeroize::Zeroizing;
 use crate::cli::confirm::confirm;
 use crate::cli::error::CliError;
 use crate::cli::exit_status::ExitStatus;
+use crate::cli::hands;
 use crate::cli::interrupt::Interrupt;
 use crate::cli::invocation::Invocation;
 use crate::cli::output;
@@ -19,7 +19,6 @@ use crate::model::action::Plan;
 use crate::model::destination::Destination;
 use crate::model::label::Labels;
 use crate::model::name::Name;
-use crate::model::progress::Progress;
 
 /// What is asked for.
 #[derive(Debug, Clone)]
@@ -122,30 +121,9 @@ pub struct Outcome {
     pub error: Option<String>,
     /// What to do next.
     pub hint: Option<String>,
-}
-
-/// The planner and the hands behind `spawn`, `slave`, `join`, `destroy` and `prune`.
-#[allow(clippy::unused_async)]
-mod hands {
-    use super::{Arc, CliError, Interrupt, Invocation, Outcome, Plan, Progress, Request};
-
-    const NOT_WIRED: &str = "the agent's hands are not wired to the command line";
-
-    /// What would be done for `request`. Changes nothing.
-    pub async fn plan(_invocation: &Invocation, _request: &Request) -> Result<Plan, CliError> {
-        Err(CliError::bug(NOT_WIRED))
-    }
-
-    /// Performs `plan`. One outcome a machine; an error only when nothing was begun.
-    pub async fn perform(
-        _invocation: &Invocation,
-        _request: &Request,
-        _plan: Plan,
-        _progress: Arc<dyn Progress>,
-        _interrupt: Interrupt,
-    ) -> Result<Vec<Outcome>, CliError> {
-        Err(CliError::bug(NOT_WIRED))
-    }
+    /// Exit status, last lines, what was put back; a line each.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub details: Vec<String>,
 }
 
 /// How a run ended.
@@ -235,6 +213,7 @@ mod tests {
             step: "copy".to_owned(),
             error: error.map(str::to_owned),
             hint: None,
+            details: Vec::new(),
         }
     }
 

@@ -117,6 +117,7 @@ impl Core {
             name: self.own_name(),
             cluster: genesis.name.clone(),
             cluster_id: genesis.cluster_id(),
+            genesis: genesis.clone(),
             build: BUILD.to_owned(),
             protocol: PROTOCOL,
             pid: std::process::id(),

@@ -10,6 +10,7 @@ use crate::agent::api::ApiError;
 use crate::agent::api::Bootstrap;
 use crate::agent::api::WriteRequest;
 use crate::config::home::Home;
+use crate::model::cluster::Genesis;
 use crate::model::member::Member;
 use crate::ssh::host::Host;
 
@@ -22,12 +23,14 @@ pub trait Door: Send + Sync {
     fn members(&self) -> Answer<'_, Vec<Member>>;
     /// The whole document.
     fn document(&self) -> Answer<'_, Value>;
+    /// The cluster's first moment.
+    fn genesis(&self) -> Answer<'_, Genesis>;
     /// Changes it, durably.
     fn write(&self, request: WriteRequest) -> Answer<'_, ()>;
     /// Takes a key in.
     fn admit(&self, request: AdmitRequest) -> Answer<'_, Bootstrap>;
     /// Puts a member out, by id.
-    fn evict(&self, node: String) -> Answer<'_, Member>;
+    fn evict(&self, node: String) -> Answer<'_, ()>;
 }
 
 /// Why the cluster gave no answer, or refused.

@@ -139,6 +139,8 @@ fn record(
 pub struct Outcome {
     /// Its name, or where it was looked for.
     pub machine: String,
+    /// The wish it fulfils, when there is one.
+    pub intent: Option<IntentId>,
     /// Its key, when it joined.
     pub node: Option<NodeId>,
     /// How to get onto it, when that is known.

@@ -82,6 +82,7 @@ impl Site {
         }
         Outcome {
             machine: reached.name.map_or(title, |name| name.to_string()),
+            intent: Some(job.intent),
             node: reached.node,
             access: reached.access,
             took: started.elapsed(),

@@ -27,23 +27,43 @@ struct RetireJob {
     name: Name,
     evict: Option<NodeId>,
     destroy: Option<(IntentId, String)>,
+    /// The record of a machine that was taken over: it goes, the machine stays.
+    forget: Option<IntentId>,
 }
 
 impl Performer {
-    /// Performs the `Evict` and `Destroy` steps of a plan, machines side by side. The cluster's
-    /// `door` may be gone already, as when its last machine is destroyed.
+    /// Performs the `Evict`, `Destroy` and `Forget` steps of a plan, machines side by side, the
+    /// `executor` behind the `door` last.
     pub async fn retire(
         &self,
         plan: &Plan,
         cluster: ClusterId,
+        executor: Option<NodeId>,
         door: Option<Arc<dyn Door>>,
     ) -> Vec<Outcome> {
-        let permits = Arc::new(Semaphore::new(self.settings().concurrent));
-        let jobs = retire_jobs(plan);
-        // With the last machine the document goes, too: nothing needs to be written into it.
+        let is_executor = |job: &RetireJob| executor.is_some() && job.evict == executor;
+        let (last, first): (Vec<_>, Vec<_>) = retire_jobs(plan).into_iter().partition(is_executor);
+        let mut outcomes = self.retire_together(first, cluster, door.as_ref()).await;
+        // The machine behind the door takes the document with it when it is destroyed: nothing
+        // needs to be written into that. One that stays is told that it is out.
+        for job in last {
+            let door = door.as_ref().filter(|_| job.destroy.is_none());
+            outcomes.extend(self.retire_together(vec![job], cluster, door).await);
+        }
+        outcomes
+    }
+
+    async fn retire_together(
+        &self,
+        jobs: Vec<RetireJob>,
+        cluster: ClusterId,
+        door: Option<&Arc<dyn Door>>,
+    ) -> Vec<Outcome> {
+        let permits = Arc::new(Semaphore::new(self.settings().concurrent.max(1)));
         let mut tasks = JoinSet::new();
         for (index, job) in jobs.into_iter().enumerate() {
-            let (performer, door, permits) = (self.clone(), door.clone(), Arc::clone(&permits));
+            let (performer, door) = (self.clone(), door.cloned());
+            let permits = Arc::clone(&permits);
             tasks.spawn(async move {
                 let _permit = permits.acquire().await.ok();
                 (index, performer.retire_one(job, cluster, door).await)
@@ -78,6 +98,7 @@ impl Performer {
         }
         Outcome {
             machine: name,
+            intent: job.destroy.as_ref().map(|(intent, _)| *intent),
             node: job.evict,
             access: None,
             took: started.elapsed(),
@@ -102,6 +123,9 @@ impl Performer {
                 Err(error) => return Err(Failure::at("evict it", chain(&error))),
             }
         }
+        if let (Some(intent), Some(door)) = (job.forget, &door) {
+            forget(door.as_ref(), name, intent).await?;
+        }
         let Some((intent, compute_type)) = &job.destroy else { return Ok(()) };
         self.progress().stage(name, &format!("destroying it on {compute_type}"));
         let compute = self.compute(compute_type)?;
@@ -114,34 +138,41 @@ impl Performer {
                 compute.destroy(&machine).await.map_err(failed)?;
             }
         }
-        if let Some(door) = door {
-            let change = DocumentChange::Unset { path: format!("machines.{intent}") };
-            let note = format!("machine {name} was destroyed");
-            match door.write(WriteRequest { note, changes: vec![change] }).await {
-                Ok(()) | Err(DoorError::Unreachable(_)) => {}
-                Err(error) => return Err(Failure::at("forget its record", chain(&error))),
-            }
+        match door {
+            Some(door) => forget(door.as_ref(), name, *intent).await,
+            None => Ok(()),
         }
-        Ok(())
+    }
+}
+
+/// Takes a machine's record out of the document. A cluster that is gone has none.
+async fn forget(door: &dyn Door, name: &str, intent: IntentId) -> Result<(), Failure> {
+    let change = DocumentChange::Unset { path: format!("machines.{intent}") };
+    let note = format!("machine {name} is gone");
+    match door.write(WriteRequest { note, changes: vec![change] }).await {
+        Ok(()) | Err(DoorError::Unreachable(_)) => Ok(()),
+        Err(error) => Err(Failure::at("forget its record", chain(&error))),
     }
 }
 
 fn retire_jobs(plan: &Plan) -> Vec<RetireJob> {
     let mut jobs: Vec<RetireJob> = Vec::new();
     for step in &plan.steps {
-        let (name, evict, destroy) = match &step.action {
-            Action::Evict { node, name } => (name, Some(*node), None),
+        let (name, evict, destroy, forget) = match &step.action {
+            Action::Evict { node, name } => (name, Some(*node), None, None),
             Action::Destroy { intent, name, compute_type } => {
-                (name, None, Some((*intent, compute_type.clone())))
+                (name, None, Some((*intent, compute_type.clone())), None)
             }
+            Action::Forget { intent, name } => (name, None, None, Some(*intent)),
             _ => continue,
         };
         match jobs.iter_mut().find(|job| job.name == *name) {
             Some(job) => {
                 job.evict = job.evict.or(evict);
                 job.destroy = job.destroy.take().or(destroy);
+                job.forget = job.forget.or(forget);
             }
-            None => jobs.push(RetireJob { name: name.clone(), evict, destroy }),
+            None => jobs.push(RetireJob { name: name.clone(), evict, destroy, forget }),
         }
     }
     jobs

@@ -148,17 +148,11 @@ impl Performer {
     /// # Errors
     /// When there is none of that name, or its settings are wrong.
     pub fn compute(&self, name: &str) -> Result<Arc<dyn Compute>, Failure> {
-        let step = "open the back-end";
-        let settings = self.inner.config.compute_types.get(name).ok_or_else(|| {
-            let known: Vec<&str> =
-                self.inner.config.compute_types.keys().map(String::as_str).collect();
-            Failure::at(step, format!("there is no compute type {name:?}"))
-                .with_hint(format!("known are {}", known.join(", ")))
-        })?;
-        let settings =
-            serde_json::to_value(settings).map_err(|error| Failure::at(step, chain(&error)))?;
-        let opened = compute::open(name, &driver_settings(settings), &self.home().machines_folder());
-        opened.map(Arc::from).map_err(|error| Failure::at(step, chain(&error)))
+        let settings = back_end_settings(&self.inner.config, name)?;
+        let opened = compute::open(name, &settings, &self.home().machines_folder());
+        opened.map(Arc::from).map_err(|error| {
+            Failure::at(OPEN_STEP, chain(&error)).with_hint(error.hint())
+        })
     }
 
     /// The UDP address that machines of a compute type listen on, when it is configured.
@@ -218,7 +212,7 @@ impl Performer {
     /// The secret key with which raptor logs in to machines it made.
     #[must_use]
     pub fn own_key_file(&self) -> PathBuf {
-        self.home().root().join("ssh").join("id_ed25519")
+        spawned_key_file(self.home())
     }
 
     /// Public keys that may log in to a new machine of a compute type: raptor's own, made on first
@@ -272,12 +266,26 @@ async fn make_key(file: &Path) -> Result<(), Failure> {
     Err(Failure::at(step, String::from_utf8_lossy(&made.stderr).trim().to_owned()))
 }
 
-/// What the back-end's driver is told: the configuration's entry without what is for people.
-fn driver_settings(mut settings: Value) -> Value {
-    if let Some(object) = settings.as_object_mut() {
-        for key in ["description", "available", "listen"] {
-            object.remove(key);
-        }
-    }
-    settings
+const OPEN_STEP: &str = "open the back-end";
+
+/// What the back-end of a compute type is told: its driver and the driver's parameters.
+///
+/// # Errors
+/// When there is no such compute type.
+pub fn back_end_settings(config: &Config, name: &str) -> Result<Value, Failure> {
+    let types = &config.compute_types;
+    let entry = types.get(name).ok_or_else(|| {
+        let known: Vec<&str> = types.keys().map(String::as_str).collect();
+        Failure::at(OPEN_STEP, format!("there is no compute type {name:?}"))
+            .with_hint(format!("known are {}", known.join(", ")))
+    })?;
+    let mut settings = entry.parameters.clone();
+    settings.insert("driver".to_owned(), Value::from(entry.driver.as_str()));
+    Ok(Value::Object(settings))
+}
+
+/// The secret key with which raptor logs in to machines it made from `home`.
+#[must_use]
+pub fn spawned_key_file(home: &Home) -> PathBuf {
+    home.root().join("ssh").join("id_ed25519")
 }

@@ -15,7 +15,7 @@ use crate::cli::perform::Request;
 use crate::cli::terminal::password;
 
 /// What every invitation begins with.
-const TICKET_PREFIX: &str = "raptor-ticket-";
+const TICKET_PREFIX: &str = "raptor1-";
 
 /// Make this machine a member of another machine's cluster
 ///
@@ -74,7 +74,7 @@ mod tests {
 
     #[test]
     fn a_ticket_is_told_from_a_host() {
-        assert!(matches!(request("raptor-ticket-abc"), Ok(JoinRequest::Ticket(_))));
+        assert!(matches!(request("raptor1-abc"), Ok(JoinRequest::Ticket(_))));
         assert!(matches!(request("root@raptor-1:22"), Ok(JoinRequest::Host(_))));
         assert_eq!(request("a b").unwrap_err().exit_status(), ExitStatus::USAGE);
     }

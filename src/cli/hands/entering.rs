@@ -1,0 +1,175 @@
+//! `join`: this machine becomes a member of a cluster that exists.
+
+use zeroize::Zeroizing;
+
+use crate::agent::api::Bootstrap;
+use crate::agent::api::NewTicket;
+use crate::agent::clock::wall_clock;
+use crate::agent::enter;
+use crate::agent::error::chain;
+use crate::agent::initialise;
+use crate::agent::initialise::HomeError;
+use crate::agent::machine_file::InitRequest;
+use crate::agent::perform::door::Doors;
+use crate::agent::perform::door::Way;
+use crate::agent::perform::local;
+use crate::agent::ticket::Ticket;
+use crate::cli::bridge;
+use crate::cli::doors::ApiDoors;
+use crate::cli::error::CliError;
+use crate::cli::error::Kind;
+use crate::cli::hands::config_of;
+use crate::cli::invocation::Invocation;
+use crate::cli::perform::JoinRequest;
+use crate::cli::perform::Outcome;
+use crate::config::home::Home;
+use crate::model::action::Action;
+use crate::model::action::Plan;
+use crate::model::destination::Destination;
+use crate::model::label::Labels;
+use crate::model::machine::IntentId;
+use crate::model::name::Name;
+use crate::model::progress::Progress;
+use crate::reconcile::world::ADOPTED;
+use crate::ssh::host::Command;
+
+/// Longest answer to `ticket create` that is read.
+const TICKET_ANSWER_MAX: usize = 64 * 1024;
+
+/// What `join` does, for `--dry-run`.
+pub fn plan() -> Plan {
+    let mut plan = Plan::default();
+    let action = Action::Slave {
+        intent: IntentId::from_bytes([0; 10]),
+        name: Some(own_name()),
+        destination: None,
+        via: None,
+        server_type: String::new(),
+        labels: Labels::new(),
+        provision: false,
+        join: true,
+    };
+    plan.push(action, "this machine was asked to join");
+    plan
+}
+
+fn own_name() -> Name {
+    let hostname = rustix::system::uname();
+    Name::from_hostname(&hostname.nodename().to_string_lossy())
+}
+
+/// Joins, starts the agent, and waits until it answers.
+///
+/// # Errors
+/// The ticket is of no use, nobody lets this machine in, or the agent does not start.
+pub async fn join(
+    invocation: &Invocation,
+    door: &JoinRequest,
+    progress: &dyn Progress,
+) -> Result<Vec<Outcome>, CliError> {
+    let name = own_name();
+    let home = Home::new(&invocation.home);
+    let ticket = match door {
+        JoinRequest::Ticket(text) => text.clone(),
+        JoinRequest::Host(destination) => {
+            progress.stage(name.as_str(), &format!("asking {destination} for a ticket"));
+            ask_for_ticket(invocation, destination).await?
+        }
+    };
+    let ticket: Ticket = ticket.parse().map_err(|error| {
+        CliError::caused(Kind::User, &error).with_hint("a member makes one: `raptor ticket create`")
+    })?;
+    ticket.check_time(wall_clock()).map_err(|error| CliError::caused(Kind::User, &error))?;
+    progress.stage(name.as_str(), "giving this machine a key");
+    let config = config_of(invocation, None)?;
+    let request = InitRequest {
+        name: name.clone(),
+        compute_type: ADOPTED.to_owned(),
+        server_type: config.default_server_type.clone(),
+        labels: Labels::new(),
+        listen: Some(config.mesh.listen),
+        ssh_port: None,
+        ssh_user: None,
+        found: None,
+    };
+    initialise::initialise(&home, &request).map_err(|error| home_error(&error))?;
+    let (key, file) = initialise::load(&home).map_err(|error| home_error(&error))?;
+    if let Some(genesis) = file.genesis.filter(|genesis| *genesis != ticket.genesis) {
+        let text = format!("this machine belongs to cluster {} already", genesis.name);
+        return Err(CliError::user(text).with_hint("`raptor clean` takes it out of there"));
+    }
+    progress.stage(name.as_str(), "knocking");
+    let entered = enter::enter(ticket, &key, name.clone()).await;
+    let bootstrap = entered.map_err(|error| CliError::caused(Kind::Remote, &error))?;
+    start(&home, &bootstrap, progress).await?;
+    let machine = bootstrap.name.to_string();
+    progress.done(&machine, "joined");
+    Ok(vec![Outcome {
+        machine,
+        step: "joined".to_owned(),
+        error: None,
+        hint: None,
+        details: Vec::new(),
+    }])
+}
+
+async fn start(
+    home: &Home,
+    bootstrap: &Bootstrap,
+    progress: &dyn Progress,
+) -> Result<(), CliError> {
+    progress.stage(bootstrap.name.as_str(), "starting the agent");
+    initialise::adopt(home, bootstrap, false).map_err(|error| home_error(&error))?;
+    local::start(home).map_err(|error| CliError::caused(Kind::User, &error))?;
+    let opened = ApiDoors.open(Way::Local(home.clone())).await;
+    opened.map(drop).map_err(|error| {
+        let log = home.log_file();
+        CliError::remote(format!("the agent does not answer: {}", chain(&error)))
+            .with_hint(format!("its log is {}", log.display()))
+    })
+}
+
+fn home_error(error: &HomeError) -> CliError {
+    let told = CliError::caused(Kind::User, error);
+    match error {
+        HomeError::Lock(_) => told.with_hint("this machine's agent runs already: `raptor status`"),
+        HomeError::OtherCluster { .. } => told.with_hint("`raptor clean` takes it out of there"),
+        _ => told,
+    }
+}
+
+/// Has a member make an invitation for this machine.
+async fn ask_for_ticket(
+    invocation: &Invocation,
+    destination: &Destination,
+) -> Result<Zeroizing<String>, CliError> {
+    let failed = |why: String| {
+        CliError::remote(format!("{destination}: {why}"))
+            .with_hint("is it a member? `raptor --connect HOST members` asks it")
+    };
+    let (host, sudo) = bridge::host(invocation, destination).await.map_err(failed)?;
+    let words = [
+        "raptor",
+        "--home",
+        bridge::REMOTE_HOME,
+        "-o",
+        "json",
+        "ticket",
+        "create",
+        "--uses",
+        "1",
+        "--ttl",
+        "10m",
+    ];
+    let mut command = Command::new(words);
+    command.sudo = sudo;
+    let output = host.run(command).await.map_err(|error| failed(chain(&error)))?;
+    let answer = &output.stdout[..output.stdout.len().min(TICKET_ANSWER_MAX)];
+    if output.status != 0 {
+        let why = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        return Err(failed(format!("`raptor ticket create` failed: {why}")));
+    }
+    let made: NewTicket = serde_json::from_slice(answer)
+        .map_err(|error| failed(format!("its answer cannot be understood: {error}")))?;
+    Ok(Zeroizing::new(made.ticket))
+}

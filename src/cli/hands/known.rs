@@ -1,0 +1,225 @@
+//! What is known of the cluster before anything is planned.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::agent::perform::job;
+use crate::cli::connection;
+use crate::cli::connection::Connection;
+use crate::cli::connection::Endpoint;
+use crate::cli::error::CliError;
+use crate::cli::error::Kind;
+use crate::cli::hands::config_of;
+use crate::cli::invocation::Invocation;
+use crate::cli::perform::Request;
+use crate::compute;
+use crate::config::home::Home;
+use crate::config::schema::Config;
+use crate::model::action::Action;
+use crate::model::action::Plan;
+use crate::model::cluster::ClusterId;
+use crate::model::label::Labels;
+use crate::model::machine::Access;
+use crate::model::machine::IntentId;
+use crate::model::machine::Machine;
+use crate::model::machine::MachineRecord;
+use crate::model::machine::MachineRecords;
+use crate::model::member::Member;
+use crate::model::name::Name;
+use crate::reconcile::world::KnownMember;
+use crate::reconcile::world::World;
+
+/// The cluster as far as it can be seen.
+pub struct Known {
+    /// An agent of it that answers.
+    pub connection: Option<Connection>,
+    /// Its name, or the name it will have.
+    pub cluster: Name,
+    /// Its id, when there is one.
+    pub cluster_id: Option<ClusterId>,
+    /// The configuration with its document's layer.
+    pub config: Config,
+    /// Its machines and members.
+    pub world: World,
+}
+
+impl Known {
+    /// Asks the cluster. Where no member answers, `destroy` makes do with what the back-ends know.
+    ///
+    /// # Errors
+    /// Members are known and none answers, or the configuration is wrong.
+    pub async fn find(invocation: &Invocation, request: &Request) -> Result<Self, CliError> {
+        let connection = match connection::open_if_any(invocation).await {
+            Err(error) if matches!(request, Request::Destroy(_)) => {
+                return Self::from_back_ends(invocation).await?.ok_or(error);
+            }
+            other => other?,
+        };
+        let Some(connection) = connection else {
+            let config = config_of(invocation, None)?;
+            let cluster = invocation.cluster.clone().unwrap_or_else(|| config.cluster.name.clone());
+            let world = World::default();
+            if matches!(request, Request::Destroy(_) | Request::Prune) {
+                return Err(connection::NoConnection::NoCluster(invocation.cluster.clone()).into());
+            }
+            return Ok(Self { connection: None, cluster, cluster_id: None, config, world });
+        };
+        let document = connection.client.document().await?;
+        let members = connection.client.members().await?;
+        Ok(Self {
+            cluster: connection.status.cluster.clone(),
+            cluster_id: Some(connection.status.cluster_id),
+            config: config_of(invocation, Some(&document))?,
+            world: World {
+                is_founded: true,
+                machines: machines(&document),
+                members: members.iter().map(known_member).collect(),
+                executor: Some(connection.status.node),
+            },
+            connection: Some(connection),
+        })
+    }
+
+    /// The cluster's machines as the back-ends list them: all that is left when no agent runs.
+    async fn from_back_ends(invocation: &Invocation) -> Result<Option<Self>, CliError> {
+        let contexts = connection::read_contexts(invocation)?;
+        let name = invocation.cluster.clone().or_else(|| contexts.current.clone());
+        let genesis = name
+            .and_then(|name| contexts.contexts.get(&name))
+            .and_then(|context| context.genesis.clone());
+        let Some(genesis) = genesis else { return Ok(None) };
+        let config = config_of(invocation, None)?;
+        let mut machines = MachineRecords::new();
+        let folder = Home::new(&invocation.home).machines_folder();
+        for compute_type in config.compute_types.keys() {
+            match list(&config, compute_type, &folder, genesis.cluster_id()).await {
+                Ok(listed) => {
+                    let records = listed.iter().map(|found| (found.intent, record(found, compute_type)));
+                    machines.extend(records);
+                }
+                Err(why) => invocation.detail(&format!("{compute_type}: {why}")),
+            }
+        }
+        if machines.is_empty() {
+            return Ok(None);
+        }
+        invocation.note("no member answers; the machines are those that the back-ends list");
+        Ok(Some(Self {
+            connection: None,
+            cluster: genesis.name.clone(),
+            cluster_id: Some(genesis.cluster_id()),
+            config,
+            world: World { is_founded: true, machines, ..World::default() },
+        }))
+    }
+
+    /// Forgets ways to machines that are gone, and the cluster with the last of them.
+    pub fn forget(&self, invocation: &Invocation, plan: &Plan, outcomes: &[job::Outcome]) {
+        let gone: Vec<IntentId> = plan
+            .steps
+            .iter()
+            .filter_map(|step| match &step.action {
+                Action::Destroy { intent, name, .. } | Action::Forget { intent, name } => {
+                    let done = outcomes
+                        .iter()
+                        .any(|outcome| outcome.machine == name.as_str() && outcome.failure.is_none());
+                    done.then_some(*intent)
+                }
+                _ => None,
+            })
+            .collect();
+        let forgotten = connection::read_contexts(invocation).and_then(|mut contexts| {
+            for intent in &gone {
+                if let Some(way) = self.world.machines.get(intent).and_then(|record| {
+                    way(record.access.as_ref()?, Some(*intent))
+                }) {
+                    contexts.forget(&self.cluster, &way);
+                }
+            }
+            let all_done = outcomes.iter().all(|outcome| outcome.failure.is_none());
+            let none_left = gone.len() == self.world.machines.len()
+                && outcomes.len() >= self.world.members.len();
+            if all_done && none_left {
+                contexts.remove(&self.cluster);
+            }
+            contexts
+                .save(&invocation.home)
+                .map_err(|error| CliError::caused(Kind::User, &error))
+        });
+        if let Err(error) = forgotten {
+            invocation.note(&error.render(false));
+        }
+    }
+}
+
+fn known_member(member: &Member) -> (crate::model::identity::NodeId, KnownMember) {
+    let known = KnownMember {
+        name: member.name.clone(),
+        status: member.status,
+        // The members waited before they called it dead; nobody needs to wait again.
+        status_for: Duration::MAX,
+    };
+    (member.id, known)
+}
+
+/// The document's machines; a record that cannot be read is passed over.
+fn machines(document: &Value) -> MachineRecords {
+    let entries = document.get("machines").and_then(Value::as_object);
+    entries
+        .into_iter()
+        .flatten()
+        .filter_map(|(intent, record)| {
+            let record: MachineRecord = serde_json::from_value(record.clone()).ok()?;
+            Some((intent.parse().ok()?, record))
+        })
+        .collect()
+}
+
+async fn list(
+    config: &Config,
+    compute_type: &str,
+    folder: &Path,
+    cluster: ClusterId,
+) -> Result<Vec<Machine>, String> {
+    let settings = crate::agent::perform::settings::back_end_settings(config, compute_type)
+        .map_err(|failure| failure.cause)?;
+    let told = |error: compute::error::ComputeError| crate::cli::error::with_causes(&error);
+    compute::open(compute_type, &settings, folder).map_err(told)?.list(cluster).await.map_err(told)
+}
+
+fn record(machine: &Machine, compute_type: &str) -> MachineRecord {
+    MachineRecord {
+        name: machine.name.clone(),
+        compute_type: compute_type.to_owned(),
+        server_type: String::new(),
+        labels: Labels::new(),
+        created_at: crate::agent::clock::wall_clock(),
+        machine: Some(machine.id.clone()),
+        access: machine.access.clone(),
+        node: None,
+        rest: serde_json::Map::default(),
+    }
+}
+
+/// The way to a machine that has just joined.
+pub fn endpoint(outcome: &job::Outcome) -> Option<Endpoint> {
+    outcome.node?;
+    way(outcome.access.as_ref()?, outcome.intent)
+}
+
+fn way(access: &Access, intent: Option<IntentId>) -> Option<Endpoint> {
+    Some(match access {
+        Access::Local { home } => Endpoint::Unix(Home::new(home).socket_file()),
+        Access::Ssh { destination, host_keys, .. } => match intent {
+            // A machine with known keys was made by a back-end: see `Performer::spawned_login`.
+            Some(intent) if !host_keys.is_empty() => {
+                Endpoint::Spawned { intent, destination: destination.clone() }
+            }
+            _ => Endpoint::Ssh(destination.clone()),
+        },
+    })
+}
+

@@ -1,0 +1,267 @@
+//! From a request to a plan, and from the plan to machines: the command line's side of the planner
+//! and of the performer.
+
+mod entering;
+mod known;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::agent::clock;
+use crate::agent::clock::wall_clock;
+use crate::agent::perform::build::Built;
+use crate::agent::perform::door::Door;
+use crate::agent::perform::job;
+use crate::agent::perform::job::Failure;
+use crate::agent::perform::job::machine_jobs;
+use crate::agent::perform::settings::PerformSettings;
+use crate::agent::perform::settings::Performer;
+use crate::cli::configuration;
+use crate::cli::connection;
+use crate::cli::connection::Connection;
+use crate::cli::doors::ApiDoor;
+use crate::cli::doors::ApiDoors;
+use crate::cli::error::CliError;
+use crate::cli::error::Kind;
+use crate::cli::hands::known::Known;
+use crate::cli::interrupt::Interrupt;
+use crate::cli::invocation::Invocation;
+use crate::cli::perform::DestroyRequest;
+use crate::cli::perform::Outcome;
+use crate::cli::perform::Request;
+use crate::cli::perform::SlaveRequest;
+use crate::cli::perform::SpawnRequest;
+use crate::config::home::Home;
+use crate::config::module::Modules;
+use crate::model::action::Plan;
+use crate::model::machine::IntentId;
+use crate::model::name::Name;
+use crate::model::progress::Progress;
+use crate::reconcile::destroy;
+use crate::reconcile::prune;
+use crate::reconcile::slave;
+use crate::reconcile::spawn;
+use crate::ssh::sudo::SudoPassword;
+
+/// Most machines of one `spawn`.
+const SPAWN_COUNT_MAX: usize = 1000;
+
+/// A machine that never became a member counts as dead after this.
+const BOOT_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// Machines that are given back at the same time.
+const RETIRE_CONCURRENT: usize = 32;
+
+/// This very program, also when its file has been replaced since it was started.
+const OWN_PROGRAM: &str = "/proc/self/exe";
+
+/// What would be done for `request`. Changes nothing.
+///
+/// # Errors
+/// The cluster cannot be asked, or the request makes no sense in it.
+pub async fn plan(invocation: &Invocation, request: &Request) -> Result<Plan, CliError> {
+    if let Request::Join(_) = request {
+        return Ok(entering::plan());
+    }
+    let known = Known::find(invocation, request).await?;
+    let mut intents = std::iter::repeat_with(intent).map_while(Result::ok);
+    let cluster = known.cluster.clone();
+    match request {
+        Request::Spawn(request) => {
+            let wanted = spawn_request(&known, request, cluster);
+            spawn::plan_spawn(&wanted, &known.world, &mut intents).map_err(|error| user(&error))
+        }
+        Request::Slave(request) => {
+            let wanted = slave_request(&known, request, cluster);
+            slave::plan_slave(&wanted, &known.world, &mut intents).map_err(|error| user(&error))
+        }
+        Request::Destroy(DestroyRequest { all, nodes }) => {
+            let wanted = if *all {
+                destroy::DestroyRequest::All
+            } else {
+                destroy::DestroyRequest::Named(nodes.clone())
+            };
+            destroy::plan_destroy(&wanted, &known.world).map_err(|error| user(&error))
+        }
+        Request::Prune => {
+            let wanted = prune::PruneRequest { dead_for: BOOT_TIMEOUT, now: wall_clock() };
+            Ok(prune::plan_prune(&wanted, &known.world))
+        }
+        Request::Join(_) => Ok(entering::plan()),
+    }
+}
+
+fn user(error: &dyn std::error::Error) -> CliError {
+    CliError::caused(Kind::User, error)
+}
+
+fn intent() -> Result<IntentId, clock::RandomError> {
+    clock::random().map(IntentId::from_bytes)
+}
+
+fn spawn_request(known: &Known, request: &SpawnRequest, cluster: Name) -> spawn::SpawnRequest {
+    let config = &known.config;
+    let compute_type = request.compute_type.clone();
+    let server_type = request.server_type.clone();
+    spawn::SpawnRequest {
+        compute_type: compute_type.unwrap_or_else(|| config.default_compute_type.clone()),
+        server_type: server_type.unwrap_or_else(|| config.default_server_type.clone()),
+        count: usize::try_from(request.count).unwrap_or(SPAWN_COUNT_MAX),
+        count_max: SPAWN_COUNT_MAX,
+        name: request.name.clone(),
+        labels: request.labels.clone(),
+        provision: request.provision,
+        join: request.join,
+        cluster,
+    }
+}
+
+fn slave_request(known: &Known, request: &SlaveRequest, cluster: Name) -> slave::SlaveRequest {
+    let targets = request.targets.iter().map(|target| slave::SlaveTarget {
+        destination: target.destination.clone(),
+        via: target.via.clone(),
+        name: target.name.clone(),
+        server_type: target.server_type.clone(),
+        labels: target.labels.clone(),
+    });
+    slave::SlaveRequest {
+        targets: targets.collect(),
+        server_type: known.config.default_server_type.clone(),
+        provision: request.provision,
+        join: request.join,
+        cluster,
+    }
+}
+
+/// Performs `plan`. One outcome a machine.
+///
+/// # Errors
+/// Nothing was begun.
+pub async fn perform(
+    invocation: &Invocation,
+    request: &Request,
+    plan: Plan,
+    progress: Arc<dyn Progress>,
+    interrupt: Interrupt,
+) -> Result<Vec<Outcome>, CliError> {
+    if let Request::Join(door) = request {
+        return entering::join(invocation, door, progress.as_ref()).await;
+    }
+    let known = Known::find(invocation, request).await?;
+    let settings = settings(&known, request)?;
+    let home = Home::new(&invocation.home);
+    let modules = Modules::load(&home).map_err(|error| CliError::caused(Kind::Config, &error))?;
+    let performer = Performer::new(
+        home,
+        known.cluster.clone(),
+        known.config.clone(),
+        modules,
+        settings,
+        Arc::new(ApiDoors),
+        progress,
+        interrupt.into_watch(),
+    );
+    let door = known.connection.as_ref().map(door);
+    if matches!(request, Request::Destroy(_) | Request::Prune) {
+        let Some(cluster_id) = known.cluster_id else {
+            return Err(CliError::user("there is no cluster to take machines from"));
+        };
+        let executor = known.world.executor;
+        let outcomes = performer.retire(&plan, cluster_id, executor, door).await;
+        known.forget(invocation, &plan, &outcomes);
+        return Ok(outcomes.into_iter().map(outcome).collect());
+    }
+    let jobs = machine_jobs(&plan, wall_clock());
+    let built = performer.build(jobs, door).await.map_err(failure)?;
+    remember(invocation, &built).await;
+    Ok(built.outcomes.into_iter().map(outcome).collect())
+}
+
+fn door(connection: &Connection) -> Arc<dyn Door> {
+    Arc::new(ApiDoor::new(connection.client.clone()))
+}
+
+fn settings(known: &Known, request: &Request) -> Result<PerformSettings, CliError> {
+    let mut settings = PerformSettings {
+        concurrent: usize::from(known.config.spawn.concurrent),
+        identity_file: None,
+        sudo_password: None,
+        force: false,
+        binary: PathBuf::from(OWN_PROGRAM),
+    };
+    match request {
+        Request::Slave(request) => {
+            settings.concurrent = request.concurrent;
+            settings.identity_file.clone_from(&request.identity_file);
+            settings.force = request.force;
+            let password = request.sudo_password.clone().map(SudoPassword::new).transpose();
+            settings.sudo_password = password.map_err(CliError::usage)?;
+        }
+        Request::Destroy(_) | Request::Prune => settings.concurrent = RETIRE_CONCURRENT,
+        Request::Spawn(_) | Request::Join(_) => {}
+    }
+    Ok(settings)
+}
+
+/// Keeps the ways to the new members, so that any of them can be asked later.
+async fn remember(invocation: &Invocation, built: &Built) {
+    let Some(door) = &built.door else { return };
+    let ways: Vec<_> = built.outcomes.iter().filter_map(known::endpoint).collect();
+    let genesis = match door.genesis().await {
+        Ok(genesis) => genesis,
+        Err(error) => return invocation.detail(&error.to_string()),
+    };
+    let kept = connection::read_contexts(invocation).and_then(|mut contexts| {
+        for way in ways.iter().rev() {
+            contexts.remember(&genesis.name, Some(&genesis), way);
+        }
+        contexts
+            .save(&invocation.home)
+            .map_err(|error| CliError::caused(Kind::User, &error))
+    });
+    if let Err(error) = kept {
+        invocation.note(&error.render(false));
+    }
+}
+
+fn outcome(outcome: job::Outcome) -> Outcome {
+    match outcome.failure {
+        None => Outcome {
+            machine: outcome.machine,
+            step: outcome.summary,
+            error: None,
+            hint: None,
+            details: Vec::new(),
+        },
+        Some(failure) => {
+            let mut details = Vec::new();
+            details.extend(failure.exit_status.map(|status| format!("exit status {status}")));
+            details.extend(failure.last_lines.iter().map(|line| format!("| {line}")));
+            details.extend(failure.undone.iter().map(|what| format!("undone: {what}")));
+            Outcome {
+                machine: outcome.machine,
+                step: failure.step,
+                error: Some(failure.cause),
+                hint: failure.hint,
+                details,
+            }
+        }
+    }
+}
+
+fn failure(failure: Failure) -> CliError {
+    let error = CliError::user(format!("{}: {}", failure.step, failure.cause));
+    match failure.hint {
+        Some(hint) => error.with_hint(hint),
+        None => error,
+    }
+}
+
+/// The configuration with the document's layer.
+fn config_of(
+    invocation: &Invocation,
+    document: Option<&serde_json::Value>,
+) -> Result<crate::config::schema::Config, CliError> {
+    Ok(configuration::loaded(invocation, document)?.config)
+}
