@@ -82,17 +82,18 @@ async fn what_takes_too_long_or_is_dropped_ends_on_the_host() {
     let pids = sshd.path("pids");
     let text = format!("sleep 600 & echo $! $$ >{}; wait", pids.display());
     let mut script = Script::new("sleeping", text.clone());
-    script.timeout = Duration::from_secs(1);
+    script.timeout = Duration::from_secs(2);
     let error = host.script(script).await.unwrap_err();
     assert_eq!(error.to_string(), "box: sleeping failed");
-    assert_eq!(error.cause.to_string(), "not done within 1 s, and ended");
+    assert_eq!(error.cause.to_string(), "not done within 2 s, and ended");
     let ended = || {
         let text = std::fs::read_to_string(&pids).unwrap_or_default();
-        !text.is_empty() && !text.split_whitespace().any(runs)
+        !text.split_whitespace().any(runs)
     };
     eventually("the timed out script ends", ended);
 
-    std::fs::remove_file(&pids).unwrap();
+    // On a busy machine it may have been ended before it began.
+    let _never_made = std::fs::remove_file(&pids);
     let dropped = host.script(Script::new("sleeping", text));
     let started = async {
         while std::fs::read_to_string(&pids).unwrap_or_default().is_empty() {
