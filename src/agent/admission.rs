@@ -128,18 +128,15 @@ mod tests {
             Genesis { founder: other.node_id(), nonce: 1, name: name.clone() }.cluster_id();
         let knock = Knock::new(&newcomer, name, Vec::new(), &cluster, ticket);
         assert_eq!(Knock::read(&knock.write(), &cluster, ticket).unwrap(), knock);
-        assert_eq!(
-            Knock::read(&knock.write(), &cluster, other.node_id()),
-            Err(KnockError::Forged)
-        );
+        assert_eq!(Knock::read(&knock.write(), &cluster, other.node_id()), Err(KnockError::Forged));
         let stolen = Knock { node: other.node_id(), ..knock };
         assert_eq!(Knock::read(&stolen.write(), &cluster, ticket), Err(KnockError::Forged));
     }
 
     #[test]
     fn any_bytes_can_knock() {
-        let cluster =
-            Genesis { founder: key(1).node_id(), nonce: 1, name: "a".parse().unwrap() }.cluster_id();
+        let cluster = Genesis { founder: key(1).node_id(), nonce: 1, name: "a".parse().unwrap() }
+            .cluster_id();
         let ticket = key(3).node_id();
         bolero::check!().with_iterations(2000).for_each(|bytes: &[u8]| {
             let _ = Knock::read(bytes, &cluster, ticket);

@@ -65,11 +65,7 @@ pub enum EnterError {
 ///
 /// # Errors
 /// As [`EnterError`] says; the ticket is not used up unless the member let us in.
-pub async fn enter(
-    ticket: Ticket,
-    key: &SecretKey,
-    name: Name,
-) -> Result<Bootstrap, EnterError> {
+pub async fn enter(ticket: Ticket, key: &SecretKey, name: Name) -> Result<Bootstrap, EnterError> {
     ticket.check_time(wall_clock())?;
     let clock = Clock::start();
     let mut socket = MeshSocket::bind(None)?;
@@ -86,12 +82,15 @@ pub async fn enter(
     let (host, endpoints) = (ticket.host, ticket.endpoints.clone());
     mesh.knock(clock.now(), &ticket.key, host, endpoints.clone(), knock.write());
     let answer = timeout(ENTER_TIMEOUT, wait(&mut mesh, &mut socket, clock)).await;
-    let refused = |reason: String| EnterError::Refused { cluster: ticket.genesis.name.clone(), reason };
+    let refused =
+        |reason: String| EnterError::Refused { cluster: ticket.genesis.name.clone(), reason };
     match answer {
         Ok(Ok(KnockAnswer::Admitted(bootstrap))) if bootstrap.genesis == ticket.genesis => {
             Ok(bootstrap)
         }
-        Ok(Ok(KnockAnswer::Admitted(_))) => Err(refused("it answered for another cluster".to_owned())),
+        Ok(Ok(KnockAnswer::Admitted(_))) => {
+            Err(refused("it answered for another cluster".to_owned()))
+        }
         Ok(Ok(KnockAnswer::Refused(reason))) => Err(refused(reason)),
         Ok(Err(error)) => Err(EnterError::System(error)),
         Err(_) => Err(EnterError::NoAnswer {

@@ -43,11 +43,7 @@ impl AgentError {
             Self::Forbidden(_) => ("forbidden", None),
             Self::Bug(_) => ("bug", Some("please report this with the agent's log")),
         };
-        ApiError {
-            code: code.to_owned(),
-            message: self.to_string(),
-            hint: hint.map(str::to_owned),
-        }
+        ApiError { code: code.to_owned(), message: self.to_string(), hint: hint.map(str::to_owned) }
     }
 }
 

@@ -16,6 +16,7 @@ use crate::agent::machine_file::InitRequest;
 use crate::agent::machine_file::MACHINE_FILE_VERSION;
 use crate::agent::machine_file::MachineFile;
 use crate::config::change::Change;
+use crate::config::document::Document;
 use crate::config::files::FileError;
 use crate::config::files::create_folder;
 use crate::config::files::write_atomic;
@@ -23,7 +24,6 @@ use crate::config::home::Home;
 use crate::config::identity_file;
 use crate::config::identity_file::IdentityFileError;
 use crate::config::path::Path;
-use crate::config::document::Document;
 use crate::config::store::DocumentStore;
 use crate::config::store::Opened;
 use crate::config::store::StoreError;
@@ -161,7 +161,9 @@ pub fn initialise(home: &Home, request: &InitRequest) -> Result<InitReply, HomeE
     };
     if let Some(found) = &request.found {
         match &file.genesis {
-            Some(genesis) if genesis.name != found.cluster || genesis.nonce != found.nonce => return Err(other_cluster(genesis)),
+            Some(genesis) if genesis.name != found.cluster || genesis.nonce != found.nonce => {
+                return Err(other_cluster(genesis));
+            }
             Some(_) => {}
             None => {
                 let genesis = found_cluster(home, &key, &file, found)?;
@@ -219,8 +221,7 @@ fn found_cluster(
     found: &FoundRequest,
 ) -> Result<Genesis, HomeError> {
     let cluster = &found.cluster;
-    let genesis =
-        Genesis { founder: key.node_id(), nonce: found.nonce, name: cluster.clone() };
+    let genesis = Genesis { founder: key.node_id(), nonce: found.nonce, name: cluster.clone() };
     let now = wall_clock();
     let Opened { mut store, mut document, .. } =
         open_document(home, &genesis, u64::from_le_bytes(clock::random()?))?;

@@ -63,7 +63,10 @@ impl Services {
     ///
     /// # Errors
     /// When nothing was named to run, or no member is selected.
-    pub async fn exec(&self, request: ExecRequest) -> Result<mpsc::Receiver<ExecEvent>, AgentError> {
+    pub async fn exec(
+        &self,
+        request: ExecRequest,
+    ) -> Result<mpsc::Receiver<ExecEvent>, AgentError> {
         if request.argv.is_empty() {
             return Err(AgentError::Invalid("no program was named".to_owned()));
         }
@@ -72,7 +75,10 @@ impl Services {
             request.on.matches(member) && (!request.on.is_empty() || can_run(member))
         });
         if members.is_empty() {
-            return Err(AgentError::NotFound(format!("no member fits {:?}", request.on.to_string())));
+            return Err(AgentError::NotFound(format!(
+                "no member fits {:?}",
+                request.on.to_string()
+            )));
         }
         let (sender, receiver) = mpsc::channel(EXEC_QUEUE);
         let services = self.clone();
@@ -100,7 +106,12 @@ impl Services {
         }
     }
 
-    async fn exec_on(&self, member: &Member, request: ExecRequest, events: &mpsc::Sender<ExecEvent>) {
+    async fn exec_on(
+        &self,
+        member: &Member,
+        request: ExecRequest,
+        events: &mpsc::Sender<ExecEvent>,
+    ) {
         let (sender, mut process_events) = mpsc::channel(process::EVENT_QUEUE);
         let limit = Duration::from_millis(request.timeout_ms);
         let (me, client, node) = (self.me, self.client.clone(), member.id);

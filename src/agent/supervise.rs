@@ -112,11 +112,10 @@ mod tests {
     #[test]
     fn pauses_grow_and_start_over() {
         let early = Duration::from_secs(1);
-        let pauses: Vec<_> = std::iter::successors(Some(PAUSE_MIN), |&last| {
-            Some(next_pause(last, early))
-        })
-        .take(10)
-        .collect();
+        let pauses: Vec<_> =
+            std::iter::successors(Some(PAUSE_MIN), |&last| Some(next_pause(last, early)))
+                .take(10)
+                .collect();
         assert!(pauses.is_sorted());
         assert_eq!(pauses.last(), Some(&PAUSE_MAX));
         assert_eq!(next_pause(PAUSE_MAX, SETTLED), PAUSE_MIN);

@@ -58,7 +58,8 @@ pub fn member(
         protocol: facts.map_or(0, |facts| facts.protocol),
         dc: dc.clone(),
         compute_type: facts.map_or_else(unknown, |facts| facts.compute_type.clone()),
-        endpoints: facts.map_or_else(|| admitted.endpoints.clone(), |facts| facts.endpoints.clone()),
+        endpoints: facts
+            .map_or_else(|| admitted.endpoints.clone(), |facts| facts.endpoints.clone()),
         via: observed.via.and_then(|via| names.get(&via).cloned()),
         rtt_ms: observed.rtt_ms,
         joined_at: facts.map_or(admitted.added_at, |facts| facts.joined_at),
@@ -87,7 +88,10 @@ pub fn find<'a>(members: &'a [Member], word: &str) -> Result<&'a Member, AgentEr
         [] => Err(AgentError::NotFound(unknown_node(members, word))),
         several => {
             let names: Vec<&str> = several.iter().map(|member| member.name.as_str()).collect();
-            Err(AgentError::Conflict(format!("{word:?} fits several members: {}", names.join(", "))))
+            Err(AgentError::Conflict(format!(
+                "{word:?} fits several members: {}",
+                names.join(", ")
+            )))
         }
     }
 }
@@ -101,7 +105,9 @@ fn unknown_node(members: &[Member], word: &str) -> String {
         .filter(|(alike, _)| *alike >= ALIKE)
         .max_by(|left, right| left.0.total_cmp(&right.0));
     match nearest {
-        Some((_, member)) => format!("no member {word:?}; did you mean {:?}?", member.name.as_str()),
+        Some((_, member)) => {
+            format!("no member {word:?}; did you mean {:?}?", member.name.as_str())
+        }
         None => format!("no member {word:?}"),
     }
 }

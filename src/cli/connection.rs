@@ -53,16 +53,16 @@ impl FromStr for Endpoint {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text.strip_prefix("unix:") {
             Some(path) => Ok(Self::Unix(PathBuf::from(path))),
-            None => match text.strip_prefix(SPAWNED).and_then(|rest| rest.split_once(':')) {
-                Some((intent, destination)) if intent.parse::<IntentId>().is_ok() => {
-                    let (intent, destination) = (intent.parse(), destination.parse()?);
-                    Ok(intent.map_or(Self::Ssh(destination.clone()), |intent| Self::Spawned {
-                        intent,
-                        destination,
-                    }))
+            None => {
+                let spawned = text.strip_prefix(SPAWNED).and_then(|rest| rest.split_once(':'));
+                let spawned = spawned.and_then(|(wish, rest)| Some((wish.parse().ok()?, rest)));
+                match spawned {
+                    Some((intent, destination)) => {
+                        Ok(Self::Spawned { intent, destination: destination.parse()? })
+                    }
+                    None => text.parse().map(Self::Ssh),
                 }
-                _ => text.parse().map(Self::Ssh),
-            },
+            }
         }
     }
 }

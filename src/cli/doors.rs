@@ -87,9 +87,12 @@ impl Doors for ApiDoors {
             let (client, bridge) = match way {
                 Way::Local(home) => (ApiClient::new(&home.socket_file()).map_err(told)?, None),
                 Way::Host { host, sudo } => {
-                    let bridge = BridgeListener::over(HostBridge { host, sudo }).map_err(|error| {
-                        DoorError::Unreachable(format!("cannot open a temporary socket: {error}"))
-                    })?;
+                    let bridge =
+                        BridgeListener::over(HostBridge { host, sudo }).map_err(|error| {
+                            DoorError::Unreachable(format!(
+                                "cannot open a temporary socket: {error}"
+                            ))
+                        })?;
                     (ApiClient::new(bridge.socket()).map_err(told)?, Some(bridge))
                 }
             };
@@ -110,4 +113,3 @@ async fn wait_until_ready(client: &ApiClient) -> Result<(), DoorError> {
         }
     }
 }
-

@@ -12,9 +12,9 @@ use crate::cli::error::CliError;
 use crate::cli::exit_status::ExitStatus;
 
 // The doc comments of arguments are the help texts, and a terminal shows backticks as they are.
+pub mod agent_process;
 #[allow(clippy::doc_markdown)]
 pub mod arguments;
-pub mod agent_process;
 pub mod bridge;
 #[allow(clippy::doc_markdown)]
 pub mod commands;
@@ -22,8 +22,8 @@ pub mod configuration;
 pub mod confirm;
 pub mod connection;
 pub mod contexts;
-pub mod error;
 pub mod doors;
+pub mod error;
 pub mod exit_status;
 pub mod hands;
 pub mod interrupt;

@@ -185,6 +185,9 @@ pub fn report(invocation: &Invocation, outcomes: &[Outcome]) -> Result<ExitStatu
             if let Some(error) = &outcome.error {
                 let (machine, step) = (printable(&outcome.machine), printable(&outcome.step));
                 output::tell(&format!("error: {machine}: {step}: {error}"));
+                for detail in &outcome.details {
+                    output::tell(&format!("  {}", printable(detail)));
+                }
                 if let Some(hint) = &outcome.hint {
                     output::tell(&format!("  hint: {hint}"));
                 }

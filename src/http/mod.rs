@@ -2,5 +2,5 @@
 
 pub mod client;
 pub mod exec_events;
-pub mod socket_path;
 pub mod server;
+pub mod socket_path;

@@ -155,10 +155,7 @@ struct LogQuery {
     limit: Option<usize>,
 }
 
-async fn log(
-    State(services): State<Services>,
-    Query(query): Query<LogQuery>,
-) -> impl IntoResponse {
+async fn log(State(services): State<Services>, Query(query): Query<LogQuery>) -> impl IntoResponse {
     let limit = query.limit.unwrap_or(LOG_LIMIT);
     ask(&services, |reply| Command::Log(limit, reply)).await
 }

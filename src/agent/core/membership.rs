@@ -67,10 +67,7 @@ impl Core {
         self.publish_facts();
         self.parts.gossip.set_members(now, &roles.keys().copied().collect());
         peers.remove(&me);
-        let peers = peers
-            .into_iter()
-            .map(|(id, told)| self.peer(id, &told))
-            .collect();
+        let peers = peers.into_iter().map(|(id, told)| self.peer(id, &told)).collect();
         self.parts.mesh.set_peers(now, peers);
         let wall = wall_clock();
         let invitations = self
@@ -175,10 +172,8 @@ impl Core {
     /// Everybody, as `raptor members` shows them, by name.
     pub(super) fn members(&self) -> Vec<Member> {
         let admissions = self.parts.document.members();
-        let names: BTreeMap<NodeId, Name> = admissions
-            .iter()
-            .map(|(node, admission)| (*node, admission.name.clone()))
-            .collect();
+        let names: BTreeMap<NodeId, Name> =
+            admissions.iter().map(|(node, admission)| (*node, admission.name.clone())).collect();
         let report = self.parts.mesh.report();
         let me = self.me();
         let mut members: Vec<Member> = admissions
@@ -208,7 +203,12 @@ impl Core {
     }
 
     /// Takes a key into the cluster. Again for the same key: the same answer.
-    pub(super) fn admit(&mut self, request: &AdmitRequest, extra: Vec<Change>, reply: Reply<Bootstrap>) {
+    pub(super) fn admit(
+        &mut self,
+        request: &AdmitRequest,
+        extra: Vec<Change>,
+        reply: Reply<Bootstrap>,
+    ) {
         let admissions = self.parts.document.members();
         let name = match admissions.get(&request.node) {
             Some(known) => known.name.clone(),
@@ -228,7 +228,10 @@ impl Core {
         set(member("endpoints"), json!(request.endpoints));
         if let Some(intent) = request.intent {
             set(member("intent"), json!(intent));
-            set(Path::root().join("machines").join(intent.to_string()).join("node"), json!(request.node));
+            set(
+                Path::root().join("machines").join(intent.to_string()).join("node"),
+                json!(request.node),
+            );
         }
         let bootstrap = self.bootstrap(name.clone());
         let note = format!("admit {name}");
@@ -292,12 +295,8 @@ impl Core {
     /// Somebody knocks with a ticket's key.
     pub(super) fn handle_knock(&mut self, knock: KnockId, invitation: NodeId, request: &[u8]) {
         let asked = Knock::read(request, &self.parts.genesis.cluster_id(), invitation);
-        let ticket = self
-            .parts
-            .document
-            .tickets()
-            .into_iter()
-            .find(|(_, ticket)| ticket.key == invitation);
+        let ticket =
+            self.parts.document.tickets().into_iter().find(|(_, ticket)| ticket.key == invitation);
         let (asked, (id, ticket)) = match (asked, ticket) {
             (Ok(asked), Some(found)) => (asked, found),
             (Err(error), _) => return self.refuse_knock(knock, &error.to_string()),

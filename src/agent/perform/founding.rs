@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::agent::clock;
 use crate::agent::clock::RandomError;
 use crate::config::files::FileError;
+use crate::config::files::create_folder;
 use crate::config::files::read_bounded;
 use crate::config::files::write_atomic;
 use crate::config::home::Home;
@@ -75,10 +76,9 @@ impl Founding {
             return Ok(None);
         }
         let text = read_bounded(&path, SIZE_MAX)?;
-        serde_json::from_slice(&text).map(Some).map_err(|source| FoundingError::Malformed {
-            path: path.display().to_string(),
-            source,
-        })
+        serde_json::from_slice(&text)
+            .map(Some)
+            .map_err(|source| FoundingError::Malformed { path: path.display().to_string(), source })
     }
 
     /// Writes it down, durably.
@@ -91,6 +91,7 @@ impl Founding {
             path: path.display().to_string(),
             source,
         })?;
+        create_folder(path.parent().unwrap_or(home.root()))?;
         Ok(write_atomic(&path, &text)?)
     }
 

@@ -88,8 +88,7 @@ fn machine_job(plan: &Plan, action: &Action, now: Timestamp) -> Option<MachineJo
             provision,
             join,
         } => {
-            let called =
-                name.clone().unwrap_or_else(|| Name::from_hostname(&destination.host));
+            let called = name.clone().unwrap_or_else(|| Name::from_hostname(&destination.host));
             let mut record = record(&called, ADOPTED, server_type, labels, now, *join);
             record.access = Some(Access::Ssh {
                 destination: destination.clone(),

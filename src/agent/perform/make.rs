@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
 
-
 use crate::agent::api::AdmitRequest;
 use crate::agent::api::Bootstrap;
 use crate::agent::api::DocumentChange;
@@ -110,10 +109,13 @@ impl Site {
                 self.place_local(job, Home::new(home), is_founder, reached).await
             }
             Some(Access::Ssh { destination, identity_file, host_keys }) => {
-                let login = self.performer.spawned_login(job, destination, identity_file, host_keys);
+                let login =
+                    self.performer.spawned_login(job, destination, identity_file, host_keys);
                 self.place_remote(job, login, is_founder, reached).await
             }
-            None => Err(Failure::at("make the machine", "the back-end does not say how to reach it")),
+            None => {
+                Err(Failure::at("make the machine", "the back-end does not say how to reach it"))
+            }
         }
     }
 
@@ -128,9 +130,10 @@ impl Site {
             labels: job.record.labels.clone(),
             authorized_keys: self.performer.authorized_keys(&job.record.compute_type).await?,
         };
-        compute.create(&spec).await.map_err(|error| {
-            Failure::at("make the machine", chain(&error)).with_hint(error.hint())
-        })
+        compute
+            .create(&spec)
+            .await
+            .map_err(|error| Failure::at("make the machine", chain(&error)).with_hint(error.hint()))
     }
 
     async fn place_local(
@@ -177,7 +180,8 @@ impl Site {
         if let Some(own_door) = founders_door {
             if let Some(founding) = &self.founding {
                 let wishes = founding.machines.iter();
-                let changes: Vec<_> = wishes.map(|(intent, record)| wish(*intent, record)).collect();
+                let changes: Vec<_> =
+                    wishes.map(|(intent, record)| wish(*intent, record)).collect();
                 if !changes.is_empty() {
                     write(own_door.as_ref(), "wish for the first machines", changes).await?;
                 }

@@ -13,7 +13,7 @@ use crate::config::module::manifest::ModuleStep;
 use crate::config::module::manifest::Script;
 use crate::provision::input::ModuleInput;
 use crate::provision::input::StepSpec;
-use crate::provision::slave::Program;
+use crate::provision::order::Program;
 
 impl Performer {
     /// The modules of a server type, in order.
@@ -49,7 +49,8 @@ impl Performer {
     /// When it cannot be read.
     pub fn program(&self) -> Result<Program, Failure> {
         let path = self.settings().binary.clone();
-        let failed = |error: std::io::Error| Failure::at("read raptor's own program", chain(&error));
+        let failed =
+            |error: std::io::Error| Failure::at("read raptor's own program", chain(&error));
         let sha256 = match self.program_sha256().get() {
             Some(known) => known.clone(),
             None => {
@@ -98,7 +99,10 @@ fn script_text(module: &ProvisioningModule, script: &Script) -> Result<String, F
             .and_then(|bytes| String::from_utf8(bytes.to_vec()).ok())
             .ok_or_else(|| {
                 let module = &module.manifest.name;
-                Failure::at("read the server type", format!("{module}/{name} is no readable script"))
+                Failure::at(
+                    "read the server type",
+                    format!("{module}/{name} is no readable script"),
+                )
             }),
     }
 }

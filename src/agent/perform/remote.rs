@@ -25,10 +25,10 @@ use crate::provision::check::Requirements;
 use crate::provision::error::SlaveCause;
 use crate::provision::error::SlaveError;
 use crate::provision::layout::Layout;
-use crate::provision::slave::Admission;
-use crate::provision::slave::InitReply;
-use crate::provision::slave::JoinOrder;
-use crate::provision::slave::Order;
+use crate::provision::order::Admission;
+use crate::provision::order::InitReply;
+use crate::provision::order::JoinOrder;
+use crate::provision::order::Order;
 use crate::provision::slave::slave;
 use crate::ssh::host::Host;
 use crate::ssh::openssh::OpenSshHost;
@@ -53,9 +53,9 @@ impl Site {
         progress.stage(&title, "logging in");
         let order = self.order(job, &target, is_founder)?;
         let needs_sudo = target.destination.user.as_deref() != Some("root");
-        let host = OpenSshHost::connect(target).await.map_err(|error| {
-            Failure::at("log in", chain(&error)).with_hint(error.hint())
-        })?;
+        let host = OpenSshHost::connect(target)
+            .await
+            .map_err(|error| Failure::at("log in", chain(&error)).with_hint(error.hint()))?;
         let host: Arc<dyn Host> = Arc::new(host);
         let gate = Gate { site: self, job, is_founder, admitted: Mutex::default() };
         let slaved = slave(host.as_ref(), &order, &gate, progress).await;
@@ -102,7 +102,11 @@ impl Site {
         };
         let join = if job.join {
             let init = self.init(job, target, is_founder);
-            Some(JoinOrder { program: self.performer.program()?, init, health_timeout: HEALTH_TIMEOUT })
+            Some(JoinOrder {
+                program: self.performer.program()?,
+                init,
+                health_timeout: HEALTH_TIMEOUT,
+            })
         } else {
             None
         };
@@ -155,15 +159,14 @@ impl Admission for Gate<'_> {
         name: &'a Name,
         reply: &'a InitReply,
     ) -> BoxFuture<'a, Result<Value, Box<dyn Error + Send + Sync>>> {
-        Box::pin(async move {
-            self.open(name, reply).await.map_err(|failure| failure.cause.into())
-        })
+        Box::pin(
+            async move { self.open(name, reply).await.map_err(|failure| failure.cause.into()) },
+        )
     }
 
     fn withdraw<'a>(&'a self, reply: &'a InitReply) -> BoxFuture<'a, ()> {
         Box::pin(async move {
-            let door: Option<Arc<dyn Door>> =
-                self.site.door.borrow().clone().and_then(Result::ok);
+            let door: Option<Arc<dyn Door>> = self.site.door.borrow().clone().and_then(Result::ok);
             if let Some(door) = door.filter(|_| !self.is_founder) {
                 // One that was never admitted is not found, which is what is wanted.
                 let _ = door.evict(reply.node_id.to_string()).await;

@@ -150,9 +150,9 @@ impl Performer {
     pub fn compute(&self, name: &str) -> Result<Arc<dyn Compute>, Failure> {
         let settings = back_end_settings(&self.inner.config, name)?;
         let opened = compute::open(name, &settings, &self.home().machines_folder());
-        opened.map(Arc::from).map_err(|error| {
-            Failure::at(OPEN_STEP, chain(&error)).with_hint(error.hint())
-        })
+        opened
+            .map(Arc::from)
+            .map_err(|error| Failure::at(OPEN_STEP, chain(&error)).with_hint(error.hint()))
     }
 
     /// The UDP address that machines of a compute type listen on, when it is configured.

@@ -118,8 +118,9 @@ fn read_input<T: DeserializeOwned>() -> Result<T, CliError> {
     input
         .read_to_string(&mut text)
         .map_err(|error| CliError::usage(format!("cannot read standard input: {error}")))?;
-    serde_json::from_str(&text)
-        .map_err(|error| CliError::usage(format!("standard input is not what it should be: {error}")))
+    serde_json::from_str(&text).map_err(|error| {
+        CliError::usage(format!("standard input is not what it should be: {error}"))
+    })
 }
 
 /// Asks an agent to end and waits until it has. An agent that does not run is no error.

@@ -1,6 +1,5 @@
 //! What is known of the cluster before anything is planned.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
@@ -97,7 +96,8 @@ impl Known {
         for compute_type in config.compute_types.keys() {
             match list(&config, compute_type, &folder, genesis.cluster_id()).await {
                 Ok(listed) => {
-                    let records = listed.iter().map(|found| (found.intent, record(found, compute_type)));
+                    let records =
+                        listed.iter().map(|found| (found.intent, record(found, compute_type)));
                     machines.extend(records);
                 }
                 Err(why) => invocation.detail(&format!("{compute_type}: {why}")),
@@ -123,9 +123,9 @@ impl Known {
             .iter()
             .filter_map(|step| match &step.action {
                 Action::Destroy { intent, name, .. } | Action::Forget { intent, name } => {
-                    let done = outcomes
-                        .iter()
-                        .any(|outcome| outcome.machine == name.as_str() && outcome.failure.is_none());
+                    let done = outcomes.iter().any(|outcome| {
+                        outcome.machine == name.as_str() && outcome.failure.is_none()
+                    });
                     done.then_some(*intent)
                 }
                 _ => None,
@@ -133,9 +133,12 @@ impl Known {
             .collect();
         let forgotten = connection::read_contexts(invocation).and_then(|mut contexts| {
             for intent in &gone {
-                if let Some(way) = self.world.machines.get(intent).and_then(|record| {
-                    way(record.access.as_ref()?, Some(*intent))
-                }) {
+                if let Some(way) = self
+                    .world
+                    .machines
+                    .get(intent)
+                    .and_then(|record| way(record.access.as_ref()?, Some(*intent)))
+                {
                     contexts.forget(&self.cluster, &way);
                 }
             }
@@ -145,9 +148,7 @@ impl Known {
             if all_done && none_left {
                 contexts.remove(&self.cluster);
             }
-            contexts
-                .save(&invocation.home)
-                .map_err(|error| CliError::caused(Kind::User, &error))
+            contexts.save(&invocation.home).map_err(|error| CliError::caused(Kind::User, &error))
         });
         if let Err(error) = forgotten {
             invocation.note(&error.render(false));
@@ -222,4 +223,3 @@ fn way(access: &Access, intent: Option<IntentId>) -> Option<Endpoint> {
         },
     })
 }
-

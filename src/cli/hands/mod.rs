@@ -216,9 +216,7 @@ async fn remember(invocation: &Invocation, built: &Built) {
         for way in ways.iter().rev() {
             contexts.remember(&genesis.name, Some(&genesis), way);
         }
-        contexts
-            .save(&invocation.home)
-            .map_err(|error| CliError::caused(Kind::User, &error))
+        contexts.save(&invocation.home).map_err(|error| CliError::caused(Kind::User, &error))
     });
     if let Err(error) = kept {
         invocation.note(&error.render(false));

@@ -7,14 +7,14 @@ use tokio::signal::unix::SignalKind;
 use tokio::signal::unix::signal;
 
 use crate::agent::api::TerminalRequest;
-use crate::cli::error::CliError;
-use crate::cli::exit_status::ExitStatus;
-use crate::cli::terminal::raw::ChangedTerminal;
-use crate::http::client::ApiClient;
 use crate::agent::terminal_frame::ClientFrame;
 use crate::agent::terminal_frame::Frame;
 use crate::agent::terminal_frame::FrameDecoder;
 use crate::agent::terminal_frame::ServerFrame;
+use crate::cli::error::CliError;
+use crate::cli::exit_status::ExitStatus;
+use crate::cli::terminal::raw::ChangedTerminal;
+use crate::http::client::ApiClient;
 
 /// Bytes read at once.
 const READ_LENGTH: usize = 16 * 1024;
