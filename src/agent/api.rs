@@ -259,6 +259,9 @@ pub struct SshInfo {
     pub port: Option<u16>,
     /// The login.
     pub user: Option<String>,
+    /// The wish that a back-end fulfilled with it: its host key is known by that.
+    #[serde(default)]
+    pub intent: Option<IntentId>,
     /// Addresses at which it may be dialled directly, best first.
     pub hosts: Vec<std::net::IpAddr>,
     /// Its labels.

@@ -98,11 +98,6 @@ pub enum Command {
         /// How many were new.
         reply: Reply<usize>,
     },
-    /// The cluster put this machine out.
-    Evicted {
-        /// Who says so.
-        by: NodeId,
-    },
 }
 
 /// Cheap to clone; every clone speaks to the same event loop.
@@ -127,10 +122,5 @@ impl AgentHandle {
         let (reply, answer) = oneshot::channel();
         self.commands.send(make(reply)).await.map_err(|_| AgentError::stopping())?;
         answer.await.map_err(|_| AgentError::stopping())?
-    }
-
-    /// Sends a message that has no answer; dropped when the agent is on its way out.
-    pub async fn tell(&self, command: Command) {
-        let _ = self.commands.send(command).await;
     }
 }

@@ -28,6 +28,7 @@ use crate::agent::services::Services;
 use crate::agent::storage::Storage;
 use crate::config::home::Home;
 use crate::config::store::Opened;
+use crate::config::store::RepairNote;
 use crate::config::store::StoreError;
 use crate::gossip::core::Gossip;
 use crate::gossip::settings::GossipSettings;
@@ -113,10 +114,7 @@ pub async fn start(home: Home, settings: AgentSettings) -> Result<Started, Agent
     }
     let epoch = u64::from_le_bytes(clock::random()?);
     let Opened { store, document, notes } = open_document(&home, &genesis, epoch)?;
-    let problems: Vec<String> = notes.iter().map(ToString::to_string).collect();
-    for problem in &problems {
-        tracing::warn!(%problem, "the document was repaired");
-    }
+    let problems = repairs(&notes);
     let (storage, stored) =
         Storage::start(store, genesis.clone(), home.export_file()).map_err(AgentFailure::System)?;
     let socket = bind(&home, &mut file)?;
@@ -141,15 +139,10 @@ pub async fn start(home: Home, settings: AgentSettings) -> Result<Started, Agent
         started_at,
     );
     let gossip = Gossip::new(key.node_id(), started_at, settings.gossip, seed);
-    let services = Services::new(
-        key.node_id(),
-        handle.clone(),
-        PeerClient::new(streams.clone(), handle.clone()),
-    );
+    let client = PeerClient::new(streams.clone(), handle.clone());
+    let services = Services::new(key.node_id(), handle.clone(), client);
     let peers = PeerServer::new(handle.clone(), Arc::clone(&directory));
-    if file.ssh_port.is_some() {
-        file.ssh_port = answering_ssh_port(file.ssh_port).await;
-    }
+    file.ssh_port = answering_ssh_port(file.ssh_port).await;
     let parts = Parts {
         home: home.clone(),
         key,
@@ -178,6 +171,15 @@ pub async fn start(home: Home, settings: AgentSettings) -> Result<Started, Agent
         streams,
         services,
     })
+}
+
+/// What was found damaged on the disk, for the log and for `raptor status`.
+fn repairs(notes: &[RepairNote]) -> Vec<String> {
+    let problems: Vec<String> = notes.iter().map(ToString::to_string).collect();
+    for problem in &problems {
+        tracing::warn!(%problem, "the document was repaired");
+    }
+    problems
 }
 
 impl Started {

@@ -96,12 +96,11 @@ async fn end(mut child: Child) -> io::Result<i32> {
     if let Some(process) = process {
         let _ = kill_process(process, Signal::TERM);
     }
-    match timeout(GRACE, child.wait()).await {
-        Ok(status) => Ok(status?.code().unwrap_or_default()),
-        Err(_) => {
-            child.kill().await?;
-            Ok(0)
-        }
+    if let Ok(status) = timeout(GRACE, child.wait()).await {
+        Ok(status?.code().unwrap_or_default())
+    } else {
+        child.kill().await?;
+        Ok(0)
     }
 }
 

@@ -159,7 +159,9 @@ mod tests {
         let (mut near, far) = tokio::io::duplex(4096);
         let serving = tokio::spawn(serve(far, request));
         let mut bytes = Vec::new();
-        typed.iter().for_each(|frame| frame.encode(&mut bytes));
+        for frame in typed {
+            frame.encode(&mut bytes);
+        }
         near.write_all(&bytes).await.unwrap();
         let mut received = Vec::new();
         near.read_to_end(&mut received).await.unwrap();

@@ -119,7 +119,7 @@ pub fn free_name(wanted: &Name, taken: &dyn Fn(&Name) -> bool) -> Name {
         return wanted.clone();
     }
     // A cluster has fewer members than there are numbers, so one of them is free.
-    (2u32..)
+    (2..=u32::MAX)
         .filter_map(|number| {
             let base: String = wanted.as_str().chars().take(52).collect();
             format!("{}-{number}", base.trim_end_matches('-')).parse().ok()

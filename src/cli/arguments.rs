@@ -202,7 +202,7 @@ mod tests {
     #[test]
     fn every_command_of_the_contract_is_understood() {
         for text in [
-            "spawn --compute-type docker --server-type headless --count 3 --label a=b --ttl 2h",
+            "spawn --compute-type docker --server-type headless --count 3 --label a=b",
             "spawn --name web-1 --no-provision --no-join --check-available",
             "slave root@a:2222 b -i key --via jump --concurrent 4 --no-provision",
             "slave --inventory hosts.json",

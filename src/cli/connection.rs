@@ -1,5 +1,6 @@
 //! How the command line finds an agent to talk to.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -17,6 +18,7 @@ use crate::cli::invocation::Invocation;
 use crate::http::client::ApiClient;
 use crate::model::destination::Destination;
 use crate::model::destination::DestinationError;
+use crate::model::identity::NodeId;
 use crate::model::machine::IntentId;
 use crate::model::name::Name;
 
@@ -51,17 +53,16 @@ impl FromStr for Endpoint {
     type Err = DestinationError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text.strip_prefix("unix:") {
-            Some(path) => Ok(Self::Unix(PathBuf::from(path))),
-            None => {
-                let spawned = text.strip_prefix(SPAWNED).and_then(|rest| rest.split_once(':'));
-                let spawned = spawned.and_then(|(wish, rest)| Some((wish.parse().ok()?, rest)));
-                match spawned {
-                    Some((intent, destination)) => {
-                        Ok(Self::Spawned { intent, destination: destination.parse()? })
-                    }
-                    None => text.parse().map(Self::Ssh),
+        if let Some(path) = text.strip_prefix("unix:") {
+            Ok(Self::Unix(PathBuf::from(path)))
+        } else {
+            let spawned = text.strip_prefix(SPAWNED).and_then(|rest| rest.split_once(':'));
+            let spawned = spawned.and_then(|(wish, rest)| Some((wish.parse().ok()?, rest)));
+            match spawned {
+                Some((intent, destination)) => {
+                    Ok(Self::Spawned { intent, destination: destination.parse()? })
                 }
+                None => text.parse().map(Self::Ssh),
             }
         }
     }
@@ -199,6 +200,25 @@ pub async fn open_if_any(invocation: &Invocation) -> Result<Option<Connection>, 
         }
     }
     Err(NoConnection::AllDead(attempts).into())
+}
+
+/// An agent of the same cluster that is none of `doomed`, to be asked while those are taken away.
+pub async fn open_spared(
+    invocation: &Invocation,
+    cluster: &Name,
+    doomed: &BTreeSet<NodeId>,
+) -> Option<Connection> {
+    let contexts = read_contexts(invocation).ok()?;
+    let context = contexts.contexts.get(cluster);
+    for endpoint in candidates(invocation, context) {
+        if let Ok(connection) = reach(invocation, &endpoint).await
+            && matches(&connection.status, Some(cluster), context).is_ok()
+            && !doomed.contains(&connection.status.node)
+        {
+            return Some(connection);
+        }
+    }
+    None
 }
 
 /// Reads the contexts, folded for the door.

@@ -48,14 +48,10 @@ pub struct SpawnRequest {
     pub name: Option<Name>,
     /// Their labels.
     pub labels: Labels,
-    /// How long they are wanted; none means until they are destroyed.
-    pub ttl: Option<Duration>,
     /// Whether provisioning runs.
     pub provision: bool,
     /// Whether they become members.
     pub join: bool,
-    /// Only say whether the back-end could.
-    pub check_available: bool,
 }
 
 /// Existing machines to take over.

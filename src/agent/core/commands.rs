@@ -61,7 +61,6 @@ impl Core {
                 answer(reply, Ok(()));
                 self.stop(Stopping::Asked, leave);
             }
-            Command::Evicted { by } => self.evicted(by),
             from_peer => self.handle_peer_command(from_peer),
         }
         self.settle();
@@ -242,7 +241,10 @@ impl Core {
     fn ssh_info(&self, word: &str) -> Result<SshInfo, AgentError> {
         let member = self.find(word)?;
         let facts = self.parts.gossip.facts(member.id);
+        let admission = self.members_known.get(&member.id);
+        let intent = admission.and_then(|admission| admission.rest.get("intent"));
         Ok(SshInfo {
+            intent: intent.and_then(|intent| intent.as_str()?.parse().ok()),
             node: member.id,
             name: member.name,
             port: facts.and_then(|facts| facts.ssh_port),

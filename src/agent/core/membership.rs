@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use serde_json::Value;
 use serde_json::json;
@@ -17,7 +18,6 @@ use crate::agent::clock::wall_clock;
 use crate::agent::core::Core;
 use crate::agent::core::Inbox;
 use crate::agent::core::Stopping;
-use crate::agent::error::AgentError;
 use crate::agent::handle::Reply;
 use crate::agent::ticket::ENDPOINTS_MAX;
 use crate::agent::view;
@@ -34,6 +34,13 @@ use crate::model::member::Member;
 use crate::model::member::Role;
 use crate::model::member::Status;
 use crate::model::name::Name;
+use crate::model::time::Moment;
+
+/// How long a member that was put out is still spoken to, so that it can learn of it.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// How often a machine that was put out looks whether it has told the others.
+const DEPARTURE_CHECK: Duration = Duration::from_millis(20);
 
 /// Members named to a newcomer: enough that some of them answer.
 const BOOTSTRAP_PEERS_MAX: usize = 5;
@@ -44,7 +51,7 @@ impl Core {
         let now = self.now();
         let me = self.me();
         if self.parts.document.admissions().get(&me).is_some_and(|admission| admission.evicted) {
-            self.stop(Stopping::Evicted, false);
+            self.depart(now);
             return;
         }
         let admissions = self.parts.document.members();
@@ -64,6 +71,12 @@ impl Core {
             }
             roles.insert(me, Role::Full);
         }
+        self.farewells.retain(|_, until| *until > now);
+        for (node, until) in &self.farewells {
+            roles.entry(*node).or_insert(Role::Worker);
+            peers.entry(*node).or_default();
+            self.refresh_at = Some(self.refresh_at.map_or(*until, |due| due.min(*until)));
+        }
         self.publish_facts();
         self.parts.gossip.set_members(now, &roles.keys().copied().collect());
         peers.remove(&me);
@@ -82,6 +95,17 @@ impl Core {
         self.parts.directory.replace(roles);
         self.parts.streams.drop_untrusted();
         self.settle();
+    }
+
+    /// The cluster has put this machine out. What the neighbours were being handed goes first: it
+    /// may be this very news.
+    fn depart(&mut self, now: Moment) {
+        let deadline = *self.departs_by.get_or_insert(now + FAREWELL);
+        if self.pushing.is_empty() && self.pending.is_empty() || now >= deadline {
+            self.stop(Stopping::Evicted, false);
+        } else {
+            self.refresh_at = Some(now + DEPARTURE_CHECK);
+        }
     }
 
     /// A member as the mesh should know it: its own word on where it is first, then the document's.
@@ -150,13 +174,6 @@ impl Core {
         self.refresh_soon();
     }
 
-    /// Another member says that this machine has been put out. Believed when the document, which
-    /// only members write, says so too; else it is asked for what is missing.
-    pub(super) fn evicted(&mut self, by: NodeId) {
-        tracing::info!(by = %by.short(), "told that this machine was put out");
-        self.sync_with(by);
-    }
-
     /// Members that answer, besides this one.
     pub(super) fn living(&self) -> Vec<NodeId> {
         let me = self.me();
@@ -217,21 +234,25 @@ impl Core {
             }),
         };
         let mut changes = extra;
-        let member = |key: &str| member_path(request.node).join(key);
         let mut set = |path: Path, value: Value| changes.push(Change::Set { path, value });
-        if !admissions.contains_key(&request.node) {
-            set(member("name"), json!(name));
-            set(member("role"), json!(request.role));
-            set(member("added_at"), json!(wall_clock()));
-            set(member("added_by"), json!(self.me()));
+        if admissions.contains_key(&request.node) {
+            set(member_path(request.node).join("endpoints"), json!(request.endpoints));
+        } else {
+            let mut admission = json!({
+                "name": name,
+                "role": request.role,
+                "added_at": wall_clock(),
+                "added_by": self.me(),
+                "endpoints": request.endpoints,
+            });
+            if let Some(intent) = request.intent {
+                admission["intent"] = json!(intent);
+            }
+            set(member_path(request.node), admission);
         }
-        set(member("endpoints"), json!(request.endpoints));
         if let Some(intent) = request.intent {
-            set(member("intent"), json!(intent));
-            set(
-                Path::root().join("machines").join(intent.to_string()).join("node"),
-                json!(request.node),
-            );
+            let machine = Path::root().join("machines").join(intent.to_string());
+            set(machine.join("node"), json!(request.node));
         }
         let bootstrap = self.bootstrap(name.clone());
         let note = format!("admit {name}");
@@ -265,27 +286,20 @@ impl Core {
                 return;
             }
         };
-        if member.id == self.me() && members.len() > 1 {
-            let error = AgentError::Invalid(format!(
-                "{} is the machine that answers; ask another member, or use `raptor clean` on it",
-                member.name
-            ));
-            let _ = reply.send(Err(error));
-            return;
+        // For a moment longer it is spoken to, so that it hears the news from the document itself.
+        if member.id != self.me() {
+            self.farewells.insert(member.id, self.now() + FAREWELL);
         }
         let changes =
             [Change::Set { path: member_path(member.id).join("evicted"), value: json!(true) }];
         let note = format!("evict {}", member.name);
-        let client = self.client.clone();
         self.write(
             &note,
             &changes,
-            Box::new(move |_, outcome| {
-                if outcome.is_ok() {
-                    // Best effort: one that cannot be told is refused from now on anyway.
-                    tokio::spawn(async move {
-                        let _ = client.tell_evicted(member.id).await;
-                    });
+            Box::new(move |core, outcome| {
+                // Best effort: one that cannot be told is refused from now on anyway.
+                if outcome.is_ok() && member.id != core.me() {
+                    core.sync_with(member.id);
                 }
                 let _ = reply.send(outcome.map(|()| member));
             }),

@@ -107,6 +107,10 @@ pub struct Core {
     export_at: Option<Moment>,
     picks: u64,
     stopping: Option<Stopping>,
+    /// Members that were put out and are still spoken to, until when.
+    farewells: BTreeMap<NodeId, Moment>,
+    /// When this machine ends at the latest, once it was put out.
+    departs_by: Option<Moment>,
     /// Why the last write did not reach the disk.
     disk_problem: Option<String>,
     /// The document's members as of the last refresh.
@@ -152,6 +156,8 @@ impl Core {
             export_at: Some(now),
             picks: parts.seed,
             stopping: None,
+            farewells: BTreeMap::new(),
+            departs_by: None,
             disk_problem: None,
             members_known: BTreeMap::new(),
             inbox,

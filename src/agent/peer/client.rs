@@ -130,14 +130,14 @@ impl PeerClient {
             .map_err(|error| AgentError::Bug(format!("a request cannot be written: {error}")))?;
         let connection = self.endpoint.connect(node).await.map_err(|error| unavailable(&error))?;
         // A connection to a member that has restarted fails at its first use: once more, then.
-        let (mut send, receive, connection) = match connection.open_bi().await {
-            Ok((send, receive)) => (send, receive, connection),
-            Err(_) => {
-                let again =
-                    self.endpoint.connect(node).await.map_err(|error| unavailable(&error))?;
-                let (send, receive) = again.open_bi().await.map_err(|error| unavailable(&error))?;
-                (send, receive, again)
-            }
+        let (mut send, receive, connection) = if let Ok((send, receive)) =
+            connection.open_bi().await
+        {
+            (send, receive, connection)
+        } else {
+            let again = self.endpoint.connect(node).await.map_err(|error| unavailable(&error))?;
+            let (send, receive) = again.open_bi().await.map_err(|error| unavailable(&error))?;
+            (send, receive, again)
         };
         write(&mut send, &header).await?;
         Ok((send, receive, connection))
@@ -199,18 +199,6 @@ impl PeerClient {
         within(EXCHANGE_TIMEOUT, async {
             let (mut send, mut receive) = self.open(node, &Request::Push).await?;
             write(&mut send, &encode_blobs(blobs)).await?;
-            read(&mut receive).await.map(drop)
-        })
-        .await
-    }
-
-    /// Tells `node` that it has been put out.
-    ///
-    /// # Errors
-    /// When it cannot be told.
-    pub async fn tell_evicted(&self, node: NodeId) -> Result<(), AgentError> {
-        within(EXCHANGE_TIMEOUT, async {
-            let (_send, mut receive) = self.open(node, &Request::Evicted).await?;
             read(&mut receive).await.map(drop)
         })
         .await

@@ -43,8 +43,6 @@ pub enum Request {
         /// The port on the machine's loopback.
         port: u16,
     },
-    /// The asked machine has been put out of the cluster.
-    Evicted,
 }
 
 impl Request {
@@ -53,11 +51,7 @@ impl Request {
     pub fn needs_full_role(&self) -> bool {
         match self {
             Self::Exchange | Self::Sync => false,
-            Self::Push
-            | Self::Exec { .. }
-            | Self::Terminal(_)
-            | Self::Connect { .. }
-            | Self::Evicted => true,
+            Self::Push | Self::Exec { .. } | Self::Terminal(_) | Self::Connect { .. } => true,
         }
     }
 }

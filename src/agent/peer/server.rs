@@ -99,10 +99,6 @@ impl PeerServer {
                 Ok(())
             }
             Request::Connect { port } => connect(port, join(receive, send)).await,
-            Request::Evicted => {
-                self.handle.tell(Command::Evicted { by: node }).await;
-                write(&mut send, &[]).await
-            }
         }
     }
 

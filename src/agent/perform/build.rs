@@ -56,12 +56,11 @@ impl Performer {
     ) -> Result<Built, Failure> {
         let computes = self.computes(&jobs)?;
         let founder = if door.is_none() { jobs.iter().position(|job| job.join) } else { None };
-        let (cluster_id, founding) = match &door {
-            Some(door) => (cluster_of(door.as_ref()).await?, None),
-            None => {
-                let founding = self.begin_founding(&jobs)?;
-                (founding.cluster_id(), Some(founding))
-            }
+        let (cluster_id, founding) = if let Some(door) = &door {
+            (cluster_of(door.as_ref()).await?, None)
+        } else {
+            let founding = self.begin_founding(&jobs)?;
+            (founding.cluster_id(), Some(founding))
         };
         if let Some(door) = &door {
             write_wishes(door.as_ref(), &jobs).await?;

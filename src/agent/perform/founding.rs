@@ -98,6 +98,9 @@ impl Founding {
     /// The document has it: the file goes.
     pub fn forget(home: &Home, cluster: &Name) {
         // Left behind it is harmless: the machines in it are found by their intents.
-        let _ = std::fs::remove_file(home.founding_file(cluster));
+        let path = home.founding_file(cluster);
+        let _ = std::fs::remove_file(&path);
+        // Stays while another cluster is being founded.
+        let _ = path.parent().map(std::fs::remove_dir);
     }
 }

@@ -188,7 +188,7 @@ impl Site {
             }
             self.door.send_replace(Some(Ok(own_door)));
         }
-        let door = self.door().await?;
+        let cluster = self.door().await?;
         let mut record = job.record.clone();
         record.node = Some(node);
         record.machine = reached.machine.as_ref().map(|machine| machine.id.clone());
@@ -196,10 +196,10 @@ impl Site {
         if let Some(name) = &reached.name {
             record.name = name.clone();
         }
-        let note = format!("machine {} is there", record.name);
-        write(door.as_ref(), &note, vec![wish(job.intent, &record)]).await?;
+        let news = format!("machine {} is there", record.name);
+        write(cluster.as_ref(), &news, vec![wish(job.intent, &record)]).await?;
         self.performer.progress().stage(&job.title(), "waiting for the members to see it");
-        wait_until_seen(door.as_ref(), node).await
+        wait_until_seen(cluster.as_ref(), node).await
     }
 
     fn init_request(&self, job: &MachineJob, is_founder: bool) -> InitRequest {
@@ -254,10 +254,10 @@ impl Site {
         let door = self.door.borrow().clone().and_then(Result::ok);
         if job.origin == Origin::Backend {
             self.performer.progress().stage(&job.title(), "undoing");
-            if let (Some(door), Some(node)) = (&door, reached.node) {
-                if door.evict(node.to_string()).await.is_ok() {
-                    undone.push("its key was taken out of the cluster".to_owned());
-                }
+            if let (Some(door), Some(node)) = (&door, reached.node)
+                && door.evict(node.to_string()).await.is_ok()
+            {
+                undone.push("its key was taken out of the cluster".to_owned());
             }
             undone.extend(self.give_back(job, reached).await);
             if let Some(door) = &door {

@@ -51,13 +51,12 @@ impl Performer {
         let path = self.settings().binary.clone();
         let failed =
             |error: std::io::Error| Failure::at("read raptor's own program", chain(&error));
-        let sha256 = match self.program_sha256().get() {
-            Some(known) => known.clone(),
-            None => {
-                let digest = Sha256::digest(std::fs::read(&path).map_err(failed)?);
-                let computed = data_encoding::HEXLOWER.encode(&digest);
-                self.program_sha256().get_or_init(|| computed).clone()
-            }
+        let sha256 = if let Some(known) = self.program_sha256().get() {
+            known.clone()
+        } else {
+            let digest = Sha256::digest(std::fs::read(&path).map_err(failed)?);
+            let computed = data_encoding::HEXLOWER.encode(&digest);
+            self.program_sha256().get_or_init(|| computed).clone()
         };
         Ok(Program { path, sha256, version: BUILD.to_owned() })
     }

@@ -118,7 +118,7 @@ impl Performer {
             self.progress().stage(name, "taking its key out of the cluster");
             match door.evict(node.to_string()).await {
                 // A cluster that is gone has no key to take out.
-                Ok(_) | Err(DoorError::Unreachable(_)) => {}
+                Ok(()) | Err(DoorError::Unreachable(_)) => {}
                 Err(DoorError::Refused(refusal)) if refusal.code == "not_found" => {}
                 Err(error) => return Err(Failure::at("evict it", chain(&error))),
             }
@@ -133,10 +133,10 @@ impl Performer {
             Failure::at("destroy it", chain(&error))
                 .with_hint("`raptor destroy` again tries again: its record is kept")
         };
-        if let Some(machine) = compute.find(*intent).await.map_err(failed)? {
-            if machine.cluster == cluster {
-                compute.destroy(&machine).await.map_err(failed)?;
-            }
+        if let Some(machine) = compute.find(*intent).await.map_err(failed)?
+            && machine.cluster == cluster
+        {
+            compute.destroy(&machine).await.map_err(failed)?;
         }
         match door {
             Some(door) => forget(door.as_ref(), name, *intent).await,

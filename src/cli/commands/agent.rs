@@ -85,7 +85,7 @@ pub async fn run(invocation: &Invocation, command: AgentCommand) -> Result<ExitS
             let reply = initialise::adopt(&home, &read_input()?, arguments.force);
             print_json(&reply.map_err(|error| CliError::caused(Kind::User, &error))?)?;
         }
-        AgentCommand::Run => return agent_process::run(invocation).await,
+        AgentCommand::Run => return Box::pin(agent_process::run(invocation)).await,
         AgentCommand::Supervise => return agent_process::supervise(invocation).await,
         AgentCommand::Status => {
             let answer = client(invocation)?.status().await.map_err(|error| {

@@ -103,7 +103,7 @@ async fn dispatch(
         Command::Clean(_) => clean::run(invocation).await,
         Command::Config(command) => config::run(invocation, command).await,
         Command::Context(command) => context::run(invocation, command),
-        Command::Agent(command) => agent::run(invocation, command).await,
+        Command::Agent(command) => Box::pin(agent::run(invocation, command)).await,
         Command::ConnectStream(arguments) => connect_stream::run(invocation, arguments).await,
         Command::Completion(arguments) => completion::run(&arguments),
         Command::Version(_) => version::run(invocation.format),

@@ -1,15 +1,16 @@
 //! `raptor spawn`
 
-use std::time::Duration;
-
 use clap::Args;
+use serde_json::json;
 
 use crate::cli::commands::members;
 use crate::cli::error::CliError;
 use crate::cli::exit_status::ExitStatus;
+use crate::cli::hands;
 use crate::cli::interrupt::Interrupt;
 use crate::cli::invocation::Invocation;
-use crate::cli::output::duration;
+use crate::cli::output::print;
+use crate::cli::output::print_json;
 use crate::cli::perform;
 use crate::cli::perform::Done;
 use crate::cli::perform::Request;
@@ -25,7 +26,7 @@ use crate::model::name::Name;
 #[command(after_long_help = "Examples:
   raptor spawn --count 3
   raptor spawn --compute-type docker --count 2 --label zone=home
-  raptor spawn --name web-1 --ttl 2h
+  raptor spawn --name web-1
   raptor spawn --count 5 --dry-run")]
 #[allow(clippy::struct_excessive_bools)] // Each is a flag of the command line.
 pub struct SpawnArguments {
@@ -49,10 +50,6 @@ pub struct SpawnArguments {
     #[arg(long = "label", value_name = "K=V")]
     pub labels: Vec<Label>,
 
-    /// Retire the machines after this time: 90m, 2h, 3days
-    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
-    pub ttl: Option<Duration>,
-
     /// Run no provisioning
     #[arg(long)]
     pub no_provision: bool,
@@ -74,10 +71,8 @@ impl From<SpawnArguments> for SpawnRequest {
             count: arguments.count,
             name: arguments.name,
             labels: arguments.labels.into_iter().map(|label| (label.key, label.value)).collect(),
-            ttl: arguments.ttl,
             provision: !arguments.no_provision,
             join: !arguments.no_join,
-            check_available: arguments.check_available,
         }
     }
 }
@@ -91,8 +86,11 @@ pub async fn run(
     arguments: SpawnArguments,
     interrupt: Interrupt,
 ) -> Result<ExitStatus, CliError> {
+    if arguments.check_available {
+        return check_available(invocation, arguments.compute_type).await;
+    }
     let request = SpawnRequest::from(arguments);
-    let shows_members = request.join && !request.check_available;
+    let shows_members = request.join;
     match perform::run(invocation, &Request::Spawn(request), interrupt).await? {
         Done::Nothing => Ok(ExitStatus::DONE),
         Done::Performed(outcomes) => {
@@ -103,4 +101,18 @@ pub async fn run(
             Ok(status)
         }
     }
+}
+
+/// Says whether the back-end could make machines, and makes none.
+async fn check_available(
+    invocation: &Invocation,
+    compute_type: Option<String>,
+) -> Result<ExitStatus, CliError> {
+    let (name, summary) = hands::check_available(invocation, compute_type).await?;
+    if invocation.format.is_json() {
+        print_json(&json!({ "compute_type": name, "available": true, "summary": summary }))?;
+    } else {
+        print(&format!("{name}: {summary}\n"))?;
+    }
+    Ok(ExitStatus::DONE)
 }

@@ -10,6 +10,7 @@ use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
 use crate::agent::api::SshInfo;
+use crate::agent::perform::settings::spawned_key_file;
 use crate::cli::connection;
 use crate::cli::connection::Connection;
 use crate::cli::error::CliError;
@@ -21,6 +22,7 @@ use crate::cli::quote::quote;
 use crate::cli::quote::quote_all;
 use crate::cli::quote::quote_for_ssh_option;
 use crate::cli::terminal::session;
+use crate::config::home::Home;
 use crate::model::member::Status;
 
 /// How long an address may take to answer before the way through the members is taken.
@@ -122,12 +124,18 @@ fn command(
         "-p".to_owned(),
         port.to_string(),
         "-o".to_owned(),
-        format!("HostKeyAlias={}", info.node),
+        format!("HostKeyAlias={}", alias(info)),
         "-o".to_owned(),
         format!("UserKnownHostsFile={}", quote_option_path(&known_hosts)),
         "-o".to_owned(),
         "StrictHostKeyChecking=accept-new".to_owned(),
     ];
+    // Offered besides the user's own keys: it opens what this home's back-ends made.
+    let key_file = spawned_key_file(&Home::new(&invocation.home));
+    if info.intent.is_some() && key_file.exists() {
+        let path = quote_option_path(&key_file.display().to_string());
+        words.extend(["-o".to_owned(), format!("IdentityFile={path}")]);
+    }
     if let Some(user) = &info.user {
         words.extend(["-l".to_owned(), user.clone()]);
     }
@@ -140,6 +148,11 @@ fn command(
     words.extend(["--".to_owned(), host]);
     words.extend(argv.iter().cloned());
     Ok(words)
+}
+
+/// The name under which the machine's host key is known: the one under which it was first seen.
+fn alias(info: &SshInfo) -> String {
+    info.intent.map_or_else(|| info.node.to_string(), |intent| intent.to_string())
 }
 
 fn proxy_option(invocation: &Invocation, info: &SshInfo, port: u16) -> Result<String, CliError> {
@@ -217,6 +230,7 @@ mod tests {
             name: "web-1".parse().unwrap(),
             port: Some(2222),
             user: Some("root".to_owned()),
+            intent: None,
             hosts: Vec::new(),
             labels: std::collections::BTreeMap::default(),
         }

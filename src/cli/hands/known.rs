@@ -1,5 +1,6 @@
 //! What is known of the cluster before anything is planned.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
@@ -20,6 +21,7 @@ use crate::config::schema::Config;
 use crate::model::action::Action;
 use crate::model::action::Plan;
 use crate::model::cluster::ClusterId;
+use crate::model::identity::NodeId;
 use crate::model::label::Labels;
 use crate::model::machine::Access;
 use crate::model::machine::IntentId;
@@ -116,6 +118,23 @@ impl Known {
         }))
     }
 
+    /// Another member to ask, when the plan takes away the one that answers and not all of them.
+    pub async fn spared(&self, invocation: &Invocation, plan: &Plan) -> Option<Connection> {
+        let doomed: BTreeSet<NodeId> = plan
+            .steps
+            .iter()
+            .filter_map(|step| match &step.action {
+                Action::Evict { node, .. } => Some(*node),
+                _ => None,
+            })
+            .collect();
+        let executor = self.world.executor.filter(|executor| doomed.contains(executor))?;
+        if self.world.members.keys().all(|node| doomed.contains(node) || *node == executor) {
+            return None;
+        }
+        connection::open_spared(invocation, &self.cluster, &doomed).await
+    }
+
     /// Forgets ways to machines that are gone, and the cluster with the last of them.
     pub fn forget(&self, invocation: &Invocation, plan: &Plan, outcomes: &[job::Outcome]) {
         let gone: Vec<IntentId> = plan
@@ -133,13 +152,9 @@ impl Known {
             .collect();
         let forgotten = connection::read_contexts(invocation).and_then(|mut contexts| {
             for intent in &gone {
-                if let Some(way) = self
-                    .world
-                    .machines
-                    .get(intent)
-                    .and_then(|record| way(record.access.as_ref()?, Some(*intent)))
-                {
-                    contexts.forget(&self.cluster, &way);
+                let record = self.world.machines.get(intent);
+                if let Some(access) = record.and_then(|record| record.access.as_ref()) {
+                    contexts.forget(&self.cluster, &way(access, Some(*intent)));
                 }
             }
             let all_done = outcomes.iter().all(|outcome| outcome.failure.is_none());
@@ -156,7 +171,7 @@ impl Known {
     }
 }
 
-fn known_member(member: &Member) -> (crate::model::identity::NodeId, KnownMember) {
+fn known_member(member: &Member) -> (NodeId, KnownMember) {
     let known = KnownMember {
         name: member.name.clone(),
         status: member.status,
@@ -208,11 +223,11 @@ fn record(machine: &Machine, compute_type: &str) -> MachineRecord {
 /// The way to a machine that has just joined.
 pub fn endpoint(outcome: &job::Outcome) -> Option<Endpoint> {
     outcome.node?;
-    way(outcome.access.as_ref()?, outcome.intent)
+    Some(way(outcome.access.as_ref()?, outcome.intent))
 }
 
-fn way(access: &Access, intent: Option<IntentId>) -> Option<Endpoint> {
-    Some(match access {
+fn way(access: &Access, intent: Option<IntentId>) -> Endpoint {
+    match access {
         Access::Local { home } => Endpoint::Unix(Home::new(home).socket_file()),
         Access::Ssh { destination, host_keys, .. } => match intent {
             // A machine with known keys was made by a back-end: see `Performer::spawned_login`.
@@ -221,5 +236,5 @@ fn way(access: &Access, intent: Option<IntentId>) -> Option<Endpoint> {
             }
             _ => Endpoint::Ssh(destination.clone()),
         },
-    })
+    }
 }

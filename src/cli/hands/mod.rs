@@ -17,6 +17,7 @@ use crate::agent::perform::job::Failure;
 use crate::agent::perform::job::machine_jobs;
 use crate::agent::perform::settings::PerformSettings;
 use crate::agent::perform::settings::Performer;
+use crate::agent::perform::settings::back_end_settings;
 use crate::cli::configuration;
 use crate::cli::connection;
 use crate::cli::connection::Connection;
@@ -32,6 +33,8 @@ use crate::cli::perform::Outcome;
 use crate::cli::perform::Request;
 use crate::cli::perform::SlaveRequest;
 use crate::cli::perform::SpawnRequest;
+use crate::compute;
+use crate::compute::error::ComputeError;
 use crate::config::home::Home;
 use crate::config::module::Modules;
 use crate::model::action::Plan;
@@ -134,6 +137,30 @@ fn slave_request(known: &Known, request: &SlaveRequest, cluster: Name) -> slave:
     }
 }
 
+/// Whether the back-end of a compute type, or of the configured one, could make machines: its
+/// name, and what would make them.
+///
+/// # Errors
+/// What stands in the way.
+pub async fn check_available(
+    invocation: &Invocation,
+    compute_type: Option<String>,
+) -> Result<(String, String), CliError> {
+    let connection = connection::open_if_any(invocation).await?;
+    let document = match &connection {
+        Some(connection) => Some(connection.client.document().await?),
+        None => None,
+    };
+    let config = config_of(invocation, document.as_ref())?;
+    let name = compute_type.unwrap_or_else(|| config.default_compute_type.clone());
+    let folder = Home::new(&invocation.home).machines_folder();
+    let settings = back_end_settings(&config, &name).map_err(failure)?;
+    let told = |error: &ComputeError| user(error).with_hint(error.hint());
+    let back_end = compute::open(&name, &settings, &folder).map_err(|error| told(&error))?;
+    let available = back_end.check().await.map_err(|error| told(&error))?;
+    Ok((name, available.summary))
+}
+
 /// Performs `plan`. One outcome a machine.
 ///
 /// # Errors
@@ -167,14 +194,17 @@ pub async fn perform(
         let Some(cluster_id) = known.cluster_id else {
             return Err(CliError::user("there is no cluster to take machines from"));
         };
-        let executor = known.world.executor;
+        let (executor, door) = match known.spared(invocation, &plan).await {
+            Some(spared) => (Some(spared.status.node), Some(self::door(&spared))),
+            None => (known.world.executor, door),
+        };
         let outcomes = performer.retire(&plan, cluster_id, executor, door).await;
         known.forget(invocation, &plan, &outcomes);
         return Ok(outcomes.into_iter().map(outcome).collect());
     }
     let jobs = machine_jobs(&plan, wall_clock());
     let built = performer.build(jobs, door).await.map_err(failure)?;
-    remember(invocation, &built).await;
+    remember(invocation, &built, known.connection.as_ref()).await;
     Ok(built.outcomes.into_iter().map(outcome).collect())
 }
 
@@ -205,7 +235,7 @@ fn settings(known: &Known, request: &Request) -> Result<PerformSettings, CliErro
 }
 
 /// Keeps the ways to the new members, so that any of them can be asked later.
-async fn remember(invocation: &Invocation, built: &Built) {
+async fn remember(invocation: &Invocation, built: &Built, asked: Option<&Connection>) {
     let Some(door) = &built.door else { return };
     let ways: Vec<_> = built.outcomes.iter().filter_map(known::endpoint).collect();
     let genesis = match door.genesis().await {
@@ -213,7 +243,9 @@ async fn remember(invocation: &Invocation, built: &Built) {
         Err(error) => return invocation.detail(&error.to_string()),
     };
     let kept = connection::read_contexts(invocation).and_then(|mut contexts| {
-        for way in ways.iter().rev() {
+        // The one that answered last is the first to be tried.
+        let asked = asked.map(|connection| &connection.endpoint);
+        for way in ways.iter().rev().chain(asked) {
             contexts.remember(&genesis.name, Some(&genesis), way);
         }
         contexts.save(&invocation.home).map_err(|error| CliError::caused(Kind::User, &error))
