@@ -2,7 +2,6 @@
 //! and performed.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use serde::Serialize;
 use zeroize::Zeroizing;
