@@ -26,7 +26,7 @@ fn genesis(name: &str) -> Genesis {
 fn status(genesis: &Genesis) -> Value {
     json!({
         "node": genesis.founder, "name": "web-1", "cluster": genesis.name,
-        "cluster_id": genesis.cluster_id(), "build": "0.1.0", "protocol": 1, "pid": 1,
+        "cluster_id": genesis.cluster_id(), "genesis": genesis, "build": "0.1.0", "protocol": 1, "pid": 1,
         "started_at": "2026-11-21T07:30:00Z", "endpoints": [], "document_updates": 0,
         "links": [], "problems": [],
     })
