@@ -13,12 +13,13 @@ use crate::agent::machine_file::InitRequest;
 use crate::agent::perform::door::Doors;
 use crate::agent::perform::door::Way;
 use crate::agent::perform::local;
+use crate::agent::perform::settings::Performer;
 use crate::agent::ticket::Ticket;
 use crate::cli::bridge;
 use crate::cli::doors::ApiDoors;
 use crate::cli::error::CliError;
 use crate::cli::error::Kind;
-use crate::cli::hands::config_of;
+use crate::cli::hands::own_machine;
 use crate::cli::invocation::Invocation;
 use crate::cli::perform::JoinRequest;
 use crate::cli::perform::Outcome;
@@ -65,10 +66,10 @@ fn own_name() -> Name {
 pub async fn join(
     invocation: &Invocation,
     door: &JoinRequest,
-    progress: &dyn Progress,
+    performer: &Performer,
 ) -> Result<Vec<Outcome>, CliError> {
     let name = own_name();
-    let home = Home::new(&invocation.home);
+    let progress = performer.progress();
     let ticket = match door {
         JoinRequest::Ticket(text) => text.clone(),
         JoinRequest::Host(destination) => {
@@ -80,8 +81,43 @@ pub async fn join(
         CliError::caused(Kind::User, &error).with_hint("a member makes one: `raptor ticket create`")
     })?;
     ticket.check_time(wall_clock()).map_err(|error| CliError::caused(Kind::User, &error))?;
+    check_home(performer.home(), &ticket)?;
+    let entered = if own_machine::is_own(performer.home()) {
+        own_machine::take_over(performer, ticket, &name, progress).await
+    } else {
+        enter(performer, ticket, &name).await
+    };
+    let name = entered.inspect_err(|_| progress.failed(name.as_str(), "failed"))?;
+    progress.done(name.as_str(), "joined");
+    Ok(vec![Outcome {
+        machine: name.to_string(),
+        step: "joined".to_owned(),
+        error: None,
+        hint: None,
+        details: Vec::new(),
+    }])
+}
+
+/// Refuses a home whose machine belongs to another cluster.
+fn check_home(home: &Home, ticket: &Ticket) -> Result<(), CliError> {
+    let file = match initialise::load(home) {
+        Err(HomeError::NotInitialised { .. }) => return Ok(()),
+        loaded => loaded.map_err(|error| home_error(&error))?.1,
+    };
+    match file.genesis.filter(|genesis| *genesis != ticket.genesis) {
+        None => Ok(()),
+        Some(genesis) => {
+            let text = format!("this machine belongs to cluster {} already", genesis.name);
+            Err(CliError::user(text).with_hint("`raptor clean` takes it out of there"))
+        }
+    }
+}
+
+/// Enters without changing the machine itself: the agent runs as this user, from this home.
+async fn enter(performer: &Performer, ticket: Ticket, name: &Name) -> Result<Name, CliError> {
+    let (home, config) = (performer.home(), performer.config());
+    let progress = performer.progress();
     progress.stage(name.as_str(), "giving this machine a key");
-    let config = config_of(invocation, None)?;
     let request = InitRequest {
         name: name.clone(),
         compute_type: ADOPTED.to_owned(),
@@ -92,25 +128,13 @@ pub async fn join(
         ssh_user: None,
         found: None,
     };
-    initialise::initialise(&home, &request).map_err(|error| home_error(&error))?;
-    let (key, file) = initialise::load(&home).map_err(|error| home_error(&error))?;
-    if let Some(genesis) = file.genesis.filter(|genesis| *genesis != ticket.genesis) {
-        let text = format!("this machine belongs to cluster {} already", genesis.name);
-        return Err(CliError::user(text).with_hint("`raptor clean` takes it out of there"));
-    }
+    initialise::initialise(home, &request).map_err(|error| home_error(&error))?;
+    let (key, _) = initialise::load(home).map_err(|error| home_error(&error))?;
     progress.stage(name.as_str(), "knocking");
     let entered = enter::enter(ticket, &key, name.clone()).await;
     let bootstrap = entered.map_err(|error| CliError::caused(Kind::Remote, &error))?;
-    start(&home, &bootstrap, progress).await?;
-    let machine = bootstrap.name.to_string();
-    progress.done(&machine, "joined");
-    Ok(vec![Outcome {
-        machine,
-        step: "joined".to_owned(),
-        error: None,
-        hint: None,
-        details: Vec::new(),
-    }])
+    start(home, &bootstrap, progress.as_ref()).await?;
+    Ok(bootstrap.name)
 }
 
 async fn start(

@@ -60,13 +60,10 @@ impl Known {
             other => other?,
         };
         let Some(connection) = connection else {
-            let config = config_of(invocation, None)?;
-            let cluster = invocation.cluster.clone().unwrap_or_else(|| config.cluster.name.clone());
-            let world = World::default();
             if matches!(request, Request::Destroy(_) | Request::Prune) {
                 return Err(connection::NoConnection::NoCluster(invocation.cluster.clone()).into());
             }
-            return Ok(Self { connection: None, cluster, cluster_id: None, config, world });
+            return Self::nothing(invocation);
         };
         let document = connection.client.document().await?;
         let members = connection.client.members().await?;
@@ -82,6 +79,17 @@ impl Known {
             },
             connection: Some(connection),
         })
+    }
+
+    /// Where there is no cluster yet: its name as it will be.
+    ///
+    /// # Errors
+    /// The configuration is wrong.
+    pub fn nothing(invocation: &Invocation) -> Result<Self, CliError> {
+        let config = config_of(invocation, None)?;
+        let cluster = invocation.cluster.clone().unwrap_or_else(|| config.cluster.name.clone());
+        let world = World::default();
+        Ok(Self { connection: None, cluster, cluster_id: None, config, world })
     }
 
     /// The cluster's machines as the back-ends list them: all that is left when no agent runs.

@@ -3,6 +3,7 @@
 
 mod entering;
 mod known;
+mod own_machine;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -172,10 +173,11 @@ pub async fn perform(
     progress: Arc<dyn Progress>,
     interrupt: Interrupt,
 ) -> Result<Vec<Outcome>, CliError> {
-    if let Request::Join(door) = request {
-        return entering::join(invocation, door, progress.as_ref()).await;
-    }
-    let known = Known::find(invocation, request).await?;
+    let known = match request {
+        // The cluster to enter is not the one that this home knows.
+        Request::Join(_) => Known::nothing(invocation)?,
+        _ => Known::find(invocation, request).await?,
+    };
     let settings = settings(&known, request)?;
     let home = Home::new(&invocation.home);
     let modules = Modules::load(&home).map_err(|error| CliError::caused(Kind::Config, &error))?;
@@ -189,6 +191,9 @@ pub async fn perform(
         progress,
         interrupt.into_watch(),
     );
+    if let Request::Join(door) = request {
+        return entering::join(invocation, door, &performer).await;
+    }
     let door = known.connection.as_ref().map(door);
     if matches!(request, Request::Destroy(_) | Request::Prune) {
         let Some(cluster_id) = known.cluster_id else {
