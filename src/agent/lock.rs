@@ -7,9 +7,17 @@ use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::path::PathBuf;
+use std::time::Duration;
+use std::time::Instant;
 
 use rustix::fs::FlockOperation;
 use rustix::fs::flock;
+
+/// A process that was just forked shares its parent's locks until it runs its own program: a lock
+/// that this very process gave up may seem held for that moment.
+const OWN_CHILD_PATIENCE: Duration = Duration::from_secs(1);
+
+const OWN_CHILD_INTERVAL: Duration = Duration::from_millis(2);
 
 /// The lock, held until dropped or until the process ends.
 #[derive(Debug)]
@@ -45,6 +53,20 @@ impl StateLock {
     /// # Errors
     /// [`LockError::Held`] when another process has it; nothing is changed then.
     pub fn acquire(path: &Path) -> Result<Self, LockError> {
+        let patience = Instant::now() + OWN_CHILD_PATIENCE;
+        loop {
+            match Self::try_acquire(path) {
+                Err(LockError::Held { holder, .. })
+                    if holder == std::process::id().to_string() && Instant::now() < patience =>
+                {
+                    std::thread::sleep(OWN_CHILD_INTERVAL);
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    fn try_acquire(path: &Path) -> Result<Self, LockError> {
         let failed = |source| LockError::Io { path: path.to_owned(), source };
         let mut file = OpenOptions::new()
             .read(true)
@@ -100,5 +122,27 @@ mod tests {
         assert!(error.to_string().contains(&std::process::id().to_string()), "{error}");
         drop(first);
         StateLock::acquire(&path).unwrap();
+    }
+
+    #[test]
+    fn children_that_are_being_born_do_not_keep_a_lock_that_was_given_up() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("agent.lock");
+        let stop = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                    std::process::Command::new("true").status().unwrap();
+                }
+            });
+            for _ in 0..2000 {
+                let taken = StateLock::acquire(&path);
+                if taken.is_err() {
+                    stop.store(true, std::sync::atomic::Ordering::Relaxed);
+                }
+                taken.unwrap();
+            }
+            stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        });
     }
 }

@@ -6,6 +6,7 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::process::Stdio;
 
+use crate::agent::api::Bootstrap;
 use crate::agent::error::chain;
 use crate::agent::initialise;
 use crate::agent::initialise::InitReply;
@@ -36,6 +37,19 @@ pub async fn initialise(home: Home, request: InitRequest) -> Result<InitReply, L
     match tokio::task::spawn_blocking(work).await {
         Ok(outcome) => outcome.map_err(|error| failed("give it a key")(&error)),
         Err(error) => Err(failed("give it a key")(&error)),
+    }
+}
+
+/// Tells the machine of its cluster, in a thread that may wait for the disk.
+///
+/// # Errors
+/// As [`LocalError`] says.
+pub async fn adopt(home: Home, bootstrap: Bootstrap) -> Result<(), LocalError> {
+    let step = "tell it of the cluster";
+    let work = move || initialise::adopt(&home, &bootstrap, false);
+    match tokio::task::spawn_blocking(work).await {
+        Ok(outcome) => outcome.map(drop).map_err(|error| failed(step)(&error)),
+        Err(error) => Err(failed(step)(&error)),
     }
 }
 

@@ -8,7 +8,6 @@ use crate::agent::api::AdmitRequest;
 use crate::agent::api::Bootstrap;
 use crate::agent::api::DocumentChange;
 use crate::agent::error::chain;
-use crate::agent::initialise;
 use crate::agent::machine_file::FoundRequest;
 use crate::agent::machine_file::InitRequest;
 use crate::agent::perform::build::Site;
@@ -156,8 +155,7 @@ impl Site {
         if !is_founder {
             progress.stage(name, "being admitted");
             let bootstrap = self.admit(job, &job.record.name, reply.node_id).await?;
-            initialise::adopt(&home, &bootstrap, false)
-                .map_err(|error| Failure::at("tell it of the cluster", chain(&error)))?;
+            local::adopt(home.clone(), bootstrap).await.map_err(failed)?;
         }
         progress.stage(name, "starting its agent");
         local::start(&home).map_err(failed)?;

@@ -43,6 +43,8 @@ struct Target {
     stderr: Vec<u8>,
     truncated: bool,
     acknowledged: bool,
+    /// Whether the program ran to its end.
+    completed: bool,
     /// Whether it succeeded, once it has ended.
     success: Option<bool>,
 }
@@ -119,12 +121,11 @@ impl ExecPrinter {
             .filter(|(_, target)| target.success.is_none())
             .map(|(name, _)| name.clone())
             .collect();
-        let silent = unfinished.len();
         for node in unfinished {
             self.finish(&node, None, Some("it did not say how it ended".to_owned()), &mut printed);
         }
         if !self.as_json {
-            let completed = self.targets.len() - silent;
+            let completed = self.targets.values().filter(|target| target.completed).count();
             let acknowledged = self.targets.values().filter(|target| target.acknowledged).count();
             let count = format!("{completed} / {acknowledged} node(s) completed / acknowledged\n");
             printed.stdout.extend_from_slice(count.as_bytes());
@@ -163,6 +164,7 @@ impl ExecPrinter {
         printed: &mut Printed,
     ) {
         let target = self.targets.entry(node.clone()).or_default();
+        target.completed = exit_status.is_some();
         target.success = Some(exit_status == Some(0) && error.is_none());
         let (stdout, stderr) =
             (std::mem::take(&mut target.stdout), std::mem::take(&mut target.stderr));
@@ -269,6 +271,20 @@ mod tests {
         let (stdout, stderr, status) = run(false, events);
         assert_eq!(stdout, "1 / 2 node(s) completed / acknowledged\n");
         assert_eq!(stderr, "    a: exit status 7\n    b: error: it did not say how it ended\n");
+        assert_eq!(status, ExitStatus::PARTIAL);
+    }
+
+    #[test]
+    fn a_member_that_was_not_reached_has_completed_nothing() {
+        let targets = ExecEvent::Targets { nodes: vec![name("a"), name("b")] };
+        let events = vec![
+            targets,
+            ExecEvent::Acknowledged { node: name("a") },
+            finished("a", Some(0), None),
+            finished("b", None, Some("no answer")),
+        ];
+        let (stdout, _, status) = run(false, events);
+        assert_eq!(stdout, "1 / 1 node(s) completed / acknowledged\n");
         assert_eq!(status, ExitStatus::PARTIAL);
     }
 
