@@ -1,1 +1,2 @@
+set -eu
 test -s "$RAPTOR_ROOT/etc/systemd/journald.conf.d/raptor.conf"

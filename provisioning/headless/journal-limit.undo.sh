@@ -1,1 +1,2 @@
+set -eu
 rm -f "$RAPTOR_ROOT/etc/systemd/journald.conf.d/raptor.conf"

@@ -120,7 +120,7 @@ async fn relay<S: AsyncRead + AsyncWrite + Unpin>(
     child.wait().await.ok().map(exit_code)
 }
 
-/// A program that no longer listens is no reason to stop hearing what it says.
+/// A program that stopped listening is no reason to stop hearing what it says.
 async fn apply(input: &mut Input, frame: ClientFrame) {
     let _ = match (input, frame) {
         (Input::Terminal(pty), ClientFrame::Data(data)) => pty.write_all(&data).await,

@@ -92,7 +92,10 @@ mod tests {
 
     #[test]
     fn json_and_toml_say_the_same() {
-        let json = r#"[{"dst":"root@a","port":2222,"via":"jump","labels":{"zone":"home"}},{"dst":"b","name":"web-1"}]"#;
+        let json = r#"[
+            {"dst":"root@a","port":2222,"via":"jump","labels":{"zone":"home"}},
+            {"dst":"b","name":"web-1"}
+        ]"#;
         let wrapped = format!("{{\"hosts\":{json}}}");
         let toml = "[[hosts]]\ndst='root@a:2222'\nvia='jump'\nlabels={zone='home'}\n\
                     [[hosts]]\ndst='b'\nname='web-1'\n";

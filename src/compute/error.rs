@@ -119,7 +119,10 @@ pub enum Cause {
         after: Duration,
     },
     /// A command failed for a reason that has no name here.
-    #[error("`{command}` ended with {}: {said}", status.map_or("a signal".to_owned(), |status| format!("status {status}")))]
+    #[error(
+        "`{command}` ended with {}: {said}",
+        status.map_or("a signal".to_owned(), |status| format!("status {status}"))
+    )]
     Command {
         /// Its first words.
         command: String,

@@ -80,7 +80,7 @@ pub enum Output {
     },
     /// A neighbour can be spoken to.
     LinkUp(NodeId),
-    /// A neighbour can no longer be spoken to.
+    /// A neighbour cannot be spoken to any more.
     LinkDown(NodeId),
     /// Some destination has another first hop, became reachable or went out of reach.
     RoutesChanged,

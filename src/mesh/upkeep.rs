@@ -228,7 +228,7 @@ impl Mesh {
         self.reschedule(now, peer);
     }
 
-    /// A link no longer works.
+    /// A link stopped working.
     pub(super) fn take_down(&mut self, now: Moment, peer: Ipv6Addr) {
         let Some(link) = self.links.get_mut(&peer) else { return };
         if link.live.take().is_none() {

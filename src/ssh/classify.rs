@@ -111,7 +111,7 @@ fn between<'text>(text: &'text str, start: &str, end: &str) -> Option<&'text str
     Some(rest.split_once(end).map_or(rest, |(inner, _)| inner))
 }
 
-/// ssh's words on one line, no longer than an error should be.
+/// ssh's words on one line, cut to what an error should hold.
 pub(crate) fn detail_of(stderr: &str) -> String {
     let text = telling(stderr).collect::<Vec<_>>().join("; ");
     let text = text.strip_prefix("ssh: ").unwrap_or(&text);

@@ -203,7 +203,9 @@ fn check_import_form(file: &File) -> Vec<Violation> {
             found.push(file.at(place, "braces after `use crate::` hide the rooms".into()));
         }
         let is_glob = ["::*", "{*", ",*"].iter().any(|glob| statement.contains(glob));
-        if is_glob && !(statement == "usesuper::*" && in_tests) {
+        // A test names what it tests, and a property test speaks a language of its own.
+        let is_test_glob = ["usesuper::*", "useproptest::prelude::*"].contains(&statement.as_str());
+        if is_glob && !(is_test_glob && in_tests) {
             found.push(file.at(place, "a glob import hides what is imported".into()));
         }
     }
@@ -329,6 +331,8 @@ fn an_import_that_hides_its_arrow_is_caught() {
     assert_caught("src/agent/a.rs", "fn a() { super::super::mesh::b(); }", "leaves the room");
     assert_sound("src/agent/a.rs", "use super::b::C;");
     assert_sound("src/agent/mod.rs", "#[cfg(test)]\nmod tests {\n use super::*;\n}");
+    assert_caught("src/agent/mod.rs", "use proptest::prelude::*;", "glob");
+    assert_sound("src/agent/tests.rs", "use proptest::prelude::*;");
     assert_sound("src/agent/mod.rs", "use std::collections::{BTreeMap, BTreeSet};");
 }
 

@@ -255,7 +255,7 @@ impl Core {
     }
 }
 
-/// Hands over an answer; a caller that no longer waits for it misses nothing.
+/// Hands over an answer; a caller that stopped waiting for it misses nothing.
 fn answer<T>(reply: Reply<T>, outcome: Result<T, AgentError>) {
     let _ = reply.send(outcome);
 }

@@ -57,7 +57,8 @@ pub async fn show_after_change(
     let example = members.first().map(|member| member.name.to_string()).unwrap_or_default();
     print_members(invocation.format, members, SystemTime::now().into())?;
     invocation.note(&format!(
-        "\ntry next:\n  raptor exec -- uname -a\n  raptor ssh {example}\n  raptor status\n  raptor destroy --all"
+        "\ntry next:\n  raptor exec -- uname -a\n  raptor ssh {example}\n  \
+         raptor status\n  raptor destroy --all"
     ));
     Ok(())
 }

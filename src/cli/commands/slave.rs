@@ -50,7 +50,12 @@ pub struct SlaveArguments {
     pub inventory: Option<PathBuf>,
 
     /// How many machines at once
-    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=256))]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 32,
+        value_parser = clap::value_parser!(u16).range(1..=256)
+    )]
     pub concurrent: u16,
 
     /// What the machines will be [default: default_server_type of the configuration]

@@ -39,7 +39,12 @@ pub struct SpawnArguments {
     pub server_type: Option<String>,
 
     /// How many
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 1,
+        value_parser = clap::value_parser!(u32).range(1..=1000)
+    )]
     pub count: u32,
 
     /// The name of the machine

@@ -44,7 +44,12 @@ pub struct CreateArguments {
     pub ttl: Duration,
 
     /// How many machines may enter with it
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 1,
+        value_parser = clap::value_parser!(u32).range(1..=1000)
+    )]
     pub uses: u32,
 }
 

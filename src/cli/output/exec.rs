@@ -299,7 +299,8 @@ mod tests {
         let (stdout, stderr, status) = run(true, events);
         assert_eq!(
             stdout,
-            "{\"error\":\"no such program\",\"exit_status\":null,\"node\":\"b\",\"stderr\":\"\",\"stdout\":\"\"}\n\
+            "{\"error\":\"no such program\",\"exit_status\":null,\"node\":\"b\",\
+             \"stderr\":\"\",\"stdout\":\"\"}\n\
              {\"error\":null,\"exit_status\":0,\"node\":\"a\",\"stderr\":\"\",\"stdout\":\"hi\\n\"}\n"
         );
         assert_eq!((stderr.as_str(), status), ("", ExitStatus::PARTIAL));

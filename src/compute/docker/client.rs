@@ -239,7 +239,8 @@ mod tests {
     fn the_engines_words_are_told_apart() {
         assert!(matches!(
             cause_of(
-                "Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is the docker daemon running?"
+                "Cannot connect to the Docker daemon at unix:///var/run/docker.sock. \
+                 Is the docker daemon running?"
             ),
             Cause::EngineUnreachable { .. }
         ));
@@ -249,7 +250,8 @@ mod tests {
         ));
         assert!(matches!(
             cause_of(
-                "docker: Error response from daemon: Conflict. The container name \"/raptor-x\" is already in use by container \"1\"."
+                "docker: Error response from daemon: Conflict. \
+                 The container name \"/raptor-x\" is already in use by container \"1\"."
             ),
             Cause::NameTaken { .. }
         ));

@@ -15,7 +15,10 @@ use crate::model::machine::Access;
 
 fn test_image() -> String {
     std::env::var("RAPTOR_TEST_IMAGE").unwrap_or_else(|_| {
-        panic!("RAPTOR_TEST_IMAGE is not set: run ./runtests.sh, or set it to what tests/support/base-image.sh prints")
+        panic!(
+            "RAPTOR_TEST_IMAGE is not set: run ./runtests.sh, or set it to what \
+             tests/support/base-image.sh prints"
+        )
     })
 }
 

@@ -51,7 +51,7 @@ impl Document {
     }
 
     /// Takes in blobs that this machine stored after it had checked them. Their signatures are not
-    /// checked again; everything else is. Gives back what no longer fits.
+    /// checked again; everything else is. Gives back what does not fit.
     pub(crate) fn restore(&mut self, blobs: Vec<Blob>) -> Vec<DocumentError> {
         let mut refused = Vec::new();
         let mut accepted = Vec::new();

@@ -35,7 +35,8 @@ async fn echo_upgraded(request: axum::extract::Request) -> Response {
 
 fn router(seen: Seen) -> Router {
     let refuse = |Segment(node): Segment<String>| async move {
-        let body = json!({"code": "not_found", "message": format!("no member {node}"), "hint": "raptor members"});
+        let message = format!("no member {node}");
+        let body = json!({"code": "not_found", "message": message, "hint": "raptor members"});
         (axum::http::StatusCode::NOT_FOUND, Json(body))
     };
     let write = |State(seen): State<Seen>, Json(body): Json<Value>| async move {
@@ -43,7 +44,8 @@ fn router(seen: Seen) -> Router {
         axum::http::StatusCode::NO_CONTENT
     };
     let exec = || async {
-        let lines = "{\"event\":\"targets\",\"nodes\":[\"a\"]}\n{\"event\":\"acknowledged\",\"node\":\"a\"}\n";
+        let lines = "{\"event\":\"targets\",\"nodes\":[\"a\"]}\n\
+                     {\"event\":\"acknowledged\",\"node\":\"a\"}\n";
         Body::from(lines)
     };
     let log = |Query(query): Query<Vec<(String, String)>>, State(seen): State<Seen>| async move {

@@ -17,7 +17,8 @@ use crate::ssh::sudo::SudoPassword;
 const SUDO: &str = r#"#!/bin/bash
 echo "$@" >>"$FOLDER/calls"
 quiet=; stdin=
-while :; do case $1 in -n) quiet=1; shift;; -S) stdin=1; shift;; -k) shift;; -p) shift 2;; *) break;; esac; done
+while :; do case $1 in -n) quiet=1; shift;; -S) stdin=1; shift;; -k) shift;;
+    -p) shift 2;; *) break;; esac; done
 test -e "$FOLDER/needs" || exec env AS_ROOT=1 "$@"
 test -z "$quiet" || { echo "sudo: a password is required" >&2; exit 1; }
 IFS= read -r typed
