@@ -23,7 +23,9 @@ RAPTOR_TEST_RUN=run-$$-$(date +%s)
 export RAPTOR_TEST_RUN
 export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-auto}
 
+LINT_RUST=1.95 # the release under which the sources are kept free of lints
 LEFT_OUT=()    # one line each: what, and why
+FAULTS=()      # of the sources: one line each
 SKIPPED=()     # arguments of the test runner
 STATE_FILE=    # of the Docker engine, when it was asked for
 
@@ -137,28 +139,40 @@ prepare_advisories() {
     fi
 }
 
+# Format and lints. Faults do not keep the tests from running; they are told and count at the end.
+# Other releases of Rust format and lint otherwise: there faults are told and do not count.
 check_sources() {
-    if cargo fmt --version >/dev/null 2>&1; then
-        say "cargo fmt --check"
-        cargo fmt --check || fail "the sources are not formatted: cargo fmt"
-    else
+    local counts=no
+    case $(rustc --version) in "rustc $LINT_RUST."*) counts=yes ;; esac
+    if ! cargo fmt --version >/dev/null 2>&1; then
         leave_out "rustfmt is not installed: rustup component add rustfmt"
+    elif say "cargo fmt --check" && ! cargo fmt --check >&2; then
+        found_fault "$counts" "the sources are not formatted: cargo fmt"
     fi
-    if cargo clippy --version >/dev/null 2>&1; then
-        say "cargo clippy"
-        cargo clippy --locked --all-targets --quiet -- -D warnings || fail "clippy found faults"
-    else
+    if ! cargo clippy --version >/dev/null 2>&1; then
         leave_out "clippy is not installed: rustup component add clippy"
+    elif say "cargo clippy" && ! cargo clippy --locked --all-targets --quiet -- -D warnings >&2; then
+        found_fault "$counts" "clippy found faults (see above)"
     fi
 }
 
-# Puts the list of what was left out before the runner's closing lines, which end the output.
-insert_left_out() {
-    awk -v list="$(printf 'left out: %s\n' "${LEFT_OUT[@]}")" '
+# found_fault COUNTS WHAT
+found_fault() {
+    if [ "$1" = yes ]; then
+        FAULTS+=("$2")
+        say "$2"
+    else
+        leave_out "$2; not counted: lints are kept under Rust $LINT_RUST"
+    fi
+}
+
+# Puts a list before the runner's closing lines, which end the output.
+insert_list() {
+    awk -v list="$1" '
         /^ *Summary \[/ || /^test result:/ { printf "%s", held; held = ""; holding = 1 }
         holding { held = held $0 "\n"; next }
         { print; fflush() }
-        END { print list; printf "%s", held }'
+        END { if (list != "") print list; printf "%s", held }'
 }
 
 run_tests() {
@@ -168,13 +182,15 @@ run_tests() {
     fi
     local filter=("${SKIPPED[@]}" "$@")
     [ "$END_TO_END" = no ] || filter=(--include-ignored "${filter[@]}")
+    local list='' status=0
+    [ ${#FAULTS[@]} = 0 ] || list+=$(printf 'fault: %s\n' "${FAULTS[@]}")
+    [ -z "$list" ] || [ ${#LEFT_OUT[@]} = 0 ] || list+=$'\n'
+    [ ${#LEFT_OUT[@]} = 0 ] || list+=$(printf 'left out: %s\n' "${LEFT_OUT[@]}")
     say "${runner[*]} --lib --bins --tests -- ${filter[*]}"
-    if [ ${#LEFT_OUT[@]} = 0 ]; then
-        "${runner[@]}" --lib --bins --tests -- "${filter[@]}" 2>&1
-    else
-        printf '== left out: %s\n' "${LEFT_OUT[@]}" >&2
-        "${runner[@]}" --lib --bins --tests -- "${filter[@]}" 2>&1 | insert_left_out
-    fi
+    [ -z "$list" ] || printf '%s\n' "$list" >&2
+    "${runner[@]}" --lib --bins --tests -- "${filter[@]}" 2>&1 | insert_list "$list" || status=$?
+    [ ${#FAULTS[@]} = 0 ] || [ "$status" != 0 ] || status=1
+    return "$status"
 }
 
 ENGINE_WAS_THERE=yes

@@ -111,14 +111,7 @@ fn proof_message(cluster: &ClusterId, invitation: NodeId) -> Vec<u8> {
 mod tests {
     use super::*;
     use crate::model::cluster::Genesis;
-
-    fn key(start: u8) -> SecretKey {
-        let mut counter = u64::from(start) << 32;
-        SecretKey::generate(|seed| {
-            counter += 1;
-            seed[..8].copy_from_slice(&counter.to_le_bytes());
-        })
-    }
+    use crate::model::identity::testing::key;
 
     #[test]
     fn a_newcomer_must_hold_the_key_it_names() {

@@ -150,14 +150,7 @@ impl FromStr for Ticket {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn key(start: u8) -> SecretKey {
-        let mut counter = u64::from(start) << 32;
-        SecretKey::generate(|seed| {
-            counter += 1;
-            seed[..8].copy_from_slice(&counter.to_le_bytes());
-        })
-    }
+    use crate::model::identity::testing::key;
 
     fn ticket() -> (SecretKey, Ticket) {
         let issuer = key(1);

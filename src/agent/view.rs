@@ -131,24 +131,26 @@ pub fn free_name(wanted: &Name, taken: &dyn Fn(&Name) -> bool) -> Name {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::identity::SecretKey;
+    use crate::model::identity::testing::key;
 
     fn members(names: &[&str]) -> Vec<Member> {
-        let mut counter = 0u64;
         let dc: Name = "default".parse().unwrap();
         names
             .iter()
-            .map(|name| {
-                let key = SecretKey::generate(|seed| {
-                    counter += 1;
-                    seed[..8].copy_from_slice(&counter.to_le_bytes());
-                });
+            .zip(0..)
+            .map(|(name, number)| {
                 let admitted = Admitted {
                     name: name.parse().unwrap(),
                     endpoints: Vec::new(),
                     added_at: Timestamp::default(),
                 };
-                member(key.node_id(), &dc, &admitted, &Observed::default(), &BTreeMap::new())
+                member(
+                    key(number).node_id(),
+                    &dc,
+                    &admitted,
+                    &Observed::default(),
+                    &BTreeMap::new(),
+                )
             })
             .collect()
     }

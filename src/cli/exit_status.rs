@@ -38,3 +38,20 @@ impl From<ExitStatus> for ExitCode {
         Self::from(status.0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::supervise::EXIT_NO_RESTART;
+    use crate::provision::layout::Layout;
+    use crate::provision::service::Init;
+    use crate::provision::service::service;
+
+    #[test]
+    fn every_supervisor_knows_when_a_new_start_would_not_help() {
+        assert_eq!(i32::from(ExitStatus::NO_RESTART.code()), EXIT_NO_RESTART);
+        let unit = &service(Init::Systemd, &Layout::default()).files[0].text;
+        let line = format!("RestartPreventExitStatus={EXIT_NO_RESTART}\n");
+        assert!(unit.contains(&line), "{unit}");
+    }
+}

@@ -16,6 +16,7 @@ use crate::model::facts::Facts;
 use crate::model::facts::SignedFacts;
 use crate::model::identity::NodeId;
 use crate::model::identity::SecretKey;
+use crate::model::identity::testing;
 use crate::model::member::Status;
 use crate::model::time::Moment;
 use crate::model::time::Timestamp;
@@ -83,11 +84,7 @@ pub(super) struct World {
 
 /// The key of machine `number`: the same in every run.
 pub(super) fn key(number: usize) -> SecretKey {
-    let mut counter = (number as u64) << 32;
-    SecretKey::generate(|seed| {
-        counter += 1;
-        seed[..8].copy_from_slice(&counter.to_le_bytes());
-    })
+    testing::key(number as u64)
 }
 
 /// Facts of `key`'s machine; `padding` bytes make them larger.

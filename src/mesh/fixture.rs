@@ -1,24 +1,13 @@
 //! Keys and clusters for tests: the same ones every time.
 
-use std::sync::Mutex;
-
 use crate::model::cluster::ClusterId;
 use crate::model::cluster::Genesis;
 use crate::model::identity::SecretKey;
+use crate::model::identity::testing;
 
-static KEYS: Mutex<Vec<SecretKey>> = Mutex::new(Vec::new());
-
-/// The key number `index`. Making one takes milliseconds, so all tests share them.
+/// The key number `index`.
 pub fn key(index: usize) -> SecretKey {
-    let mut keys = KEYS.lock().unwrap();
-    while keys.len() <= index {
-        let mut counter = (keys.len() as u64) << 32;
-        keys.push(SecretKey::generate(|seed| {
-            counter += 1;
-            seed[..8].copy_from_slice(&counter.to_le_bytes());
-        }));
-    }
-    keys[index].clone()
+    testing::key(index as u64)
 }
 
 /// The cluster number `nonce`.

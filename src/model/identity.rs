@@ -252,16 +252,33 @@ fn derive_address(public_key: &[u8; 32]) -> Ipv6Addr {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
+pub(crate) mod testing {
+    use std::collections::BTreeMap;
+    use std::sync::Mutex;
 
-    fn key(start: u8) -> SecretKey {
-        let mut counter = u64::from(start) << 32;
-        SecretKey::generate(|seed| {
-            counter += 1;
-            seed[..8].copy_from_slice(&counter.to_le_bytes());
-        })
+    use super::SecretKey;
+
+    static KEYS: Mutex<BTreeMap<u64, SecretKey>> = Mutex::new(BTreeMap::new());
+
+    /// The key of this number: the same one every time. Making one takes milliseconds, so all
+    /// tests share them.
+    pub(crate) fn key(number: u64) -> SecretKey {
+        let mut keys = KEYS.lock().unwrap();
+        let made = keys.entry(number).or_insert_with(|| {
+            let mut counter = number << 32;
+            SecretKey::generate(|seed| {
+                counter += 1;
+                seed[..8].copy_from_slice(&counter.to_le_bytes());
+            })
+        });
+        made.clone()
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::testing::key;
+    use super::*;
 
     #[test]
     fn address_starts_with_fc_and_follows_from_the_key() {

@@ -84,7 +84,10 @@ fn systemd(layout: &Layout) -> Service {
          \n\
          [Service]\n\
          ExecStart={} --home {} agent run\n\
-         Restart=always\n\
+         # Not after an end that was asked for, nor where a new start would not help: put out of\n\
+         # the cluster, or another agent runs.\n\
+         Restart=on-failure\n\
+         RestartPreventExitStatus=78\n\
          RestartSec=1\n\
          # Tasks outlive the agent: only the agent itself is stopped.\n\
          KillMode=process\n\

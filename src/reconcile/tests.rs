@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::model::action::Plan;
 use crate::model::identity::NodeId;
-use crate::model::identity::SecretKey;
+use crate::model::identity::testing::key;
 use crate::model::machine::Access;
 use crate::model::machine::IntentId;
 use crate::model::machine::MachineRecord;
@@ -29,12 +29,7 @@ const DAY: Duration = Duration::from_secs(86_400);
 const NOW: Timestamp = Timestamp::from_millis(1_795_246_200_000);
 
 fn node(number: u8) -> NodeId {
-    let mut counter = u64::from(number) << 32;
-    let key = SecretKey::generate(|seed| {
-        counter += 1;
-        seed[..8].copy_from_slice(&counter.to_le_bytes());
-    });
-    key.node_id()
+    key(u64::from(number)).node_id()
 }
 
 fn intents() -> impl Iterator<Item = IntentId> {

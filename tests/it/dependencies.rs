@@ -234,6 +234,29 @@ fn every_reason_has_its_duplicate() {
     }
 }
 
+/// What nobody names is compiled for nothing, and its faults are ours all the same.
+#[test]
+fn every_dependency_is_used() {
+    let text = fs::read_to_string(source::root().join("Cargo.toml")).unwrap();
+    let table: toml::Table = text.parse().unwrap();
+    for (section, folders) in
+        [("dependencies", ["src"].as_slice()), ("dev-dependencies", &["src", "tests", "benches"])]
+    {
+        let code: String = folders
+            .iter()
+            .flat_map(|folder| source::rust_files(folder))
+            .map(|(_, text)| source::Source::parse(&text).code)
+            .collect();
+        let unused: Vec<&String> = table[section]
+            .as_table()
+            .unwrap()
+            .keys()
+            .filter(|name| source::find_words(&code, &name.replace('-', "_")).is_empty())
+            .collect();
+        assert!(unused.is_empty(), "nobody uses these {section}: {unused:?}");
+    }
+}
+
 #[test]
 fn cargo_deny_agrees_where_it_is_installed() {
     if !cargo(&["deny", "--version"]).status.success() {

@@ -249,9 +249,11 @@ pub fn blank(text: &str, ranges: &[Range<usize>]) -> String {
     String::from_utf8(bytes).unwrap()
 }
 
-/// Whether `path` is a file of tests, by its place: `tests.rs`, or below a folder `tests`.
+/// Whether `path` is a file of tests, by its place: `tests.rs`, `NAME_tests.rs`, or below a folder
+/// `tests`.
 pub fn is_test_file(path: &Path) -> bool {
     path.iter().any(|part| part == "tests" || part == "tests.rs")
+        || path.to_string_lossy().ends_with("_tests.rs")
 }
 
 #[test]

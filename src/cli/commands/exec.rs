@@ -14,8 +14,8 @@ use crate::cli::output::duration;
 use crate::cli::output::exec::ExecPrinter;
 use crate::cli::output::exec::Printed;
 use crate::cli::output::print;
-use crate::cli::quote::quote_all;
 use crate::model::label::Selector;
+use crate::ssh::quote::quote_all;
 
 /// Run a program on all members, or on some
 ///

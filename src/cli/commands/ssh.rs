@@ -18,12 +18,12 @@ use crate::cli::exit_status::ExitStatus;
 use crate::cli::invocation::Invocation;
 use crate::cli::output::print;
 use crate::cli::output::print_json;
-use crate::cli::quote::quote;
-use crate::cli::quote::quote_all;
 use crate::cli::quote::quote_for_ssh_option;
 use crate::cli::terminal::session;
 use crate::config::home::Home;
 use crate::model::member::Status;
+use crate::ssh::quote::quote;
+use crate::ssh::quote::quote_all;
 
 /// How long an address may take to answer before the way through the members is taken.
 const DIRECT_TIMEOUT: Duration = Duration::from_millis(700);
@@ -212,7 +212,7 @@ mod tests {
 
     use super::*;
     use crate::cli::arguments::Arguments;
-    use crate::model::identity::SecretKey;
+    use crate::model::identity::testing::key;
 
     fn invocation() -> Invocation {
         let words = ["raptor", "--home", "/a b/100%", "-c", "two", "ssh"];
@@ -220,13 +220,8 @@ mod tests {
     }
 
     fn info() -> SshInfo {
-        let mut seed = 0u64;
-        let key = SecretKey::generate(|bytes| {
-            seed += 1;
-            bytes[..8].copy_from_slice(&seed.to_le_bytes());
-        });
         SshInfo {
-            node: key.node_id(),
+            node: key(0).node_id(),
             name: "web-1".parse().unwrap(),
             port: Some(2222),
             user: Some("root".to_owned()),

@@ -12,15 +12,10 @@ use serde_json::json;
 use super::*;
 use crate::cli::arguments::Arguments;
 use crate::model::cluster::Genesis;
-use crate::model::identity::SecretKey;
+use crate::model::identity::testing::key;
 
 fn genesis(name: &str) -> Genesis {
-    let mut seed = 0u64;
-    let key = SecretKey::generate(|bytes| {
-        seed += 1;
-        bytes[..8].copy_from_slice(&seed.to_le_bytes());
-    });
-    Genesis { founder: key.node_id(), nonce: 1, name: name.parse().unwrap() }
+    Genesis { founder: key(0).node_id(), nonce: 1, name: name.parse().unwrap() }
 }
 
 fn status(genesis: &Genesis) -> Value {

@@ -65,17 +65,12 @@ fn wide_cells(member: &Member, now: Timestamp) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::identity::SecretKey;
+    use crate::model::identity::testing::key;
     use crate::model::member::Status;
 
     fn member(name: &str, status: Status) -> Member {
-        let mut seed = 0u64;
-        let key = SecretKey::generate(|bytes| {
-            seed += 1;
-            bytes[..8].copy_from_slice(&seed.to_le_bytes());
-        });
         Member {
-            id: key.node_id(),
+            id: key(0).node_id(),
             name: name.parse().unwrap(),
             address: "fc00::1".parse().unwrap(),
             status,

@@ -8,16 +8,9 @@ use crate::config::document::blob::Blob;
 use crate::config::document::views::MEMBERS;
 use crate::config::path::Path;
 use crate::model::cluster::Genesis;
+pub(crate) use crate::model::identity::testing::key;
 use crate::model::identity::{NodeId, SecretKey};
 use crate::model::time::Timestamp;
-
-pub(crate) fn key(start: u8) -> SecretKey {
-    let mut counter = u64::from(start) << 32;
-    SecretKey::generate(|seed| {
-        counter += 1;
-        seed[..8].copy_from_slice(&counter.to_le_bytes());
-    })
-}
 
 pub(crate) fn genesis(founder: &SecretKey) -> Genesis {
     Genesis { founder: founder.node_id(), nonce: 1, name: "test".parse().unwrap() }

@@ -10,7 +10,7 @@ use crate::model::time::Timestamp;
 
 /// Documents of `count` machines, all admitted, all equal.
 fn cluster(count: u8) -> Vec<(SecretKey, Document)> {
-    let keys: Vec<SecretKey> = (1..=count).map(key).collect();
+    let keys: Vec<SecretKey> = (1..=u64::from(count)).map(key).collect();
     let genesis = genesis(&keys[0]);
     let mut first = Document::new(genesis.clone(), 100);
     let admissions: Vec<Change> = keys.iter().map(|key| admission(key.node_id())).collect();

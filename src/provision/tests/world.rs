@@ -11,7 +11,7 @@ use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::model::identity::SecretKey;
+use crate::model::identity::testing::key;
 use crate::model::name::Name;
 use crate::model::time::Timestamp;
 use crate::provision::check::Requirements;
@@ -45,12 +45,7 @@ pub(super) struct World {
 impl World {
     pub(super) fn new() -> Self {
         let (folder, tools) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let mut counter = 0u64;
-        let key = SecretKey::generate(|seed| {
-            counter += 1;
-            seed[..8].copy_from_slice(&counter.to_le_bytes());
-        });
-        let reply = json!({"node_id": key.node_id(), "endpoints": [], "later": 1}).to_string();
+        let reply = json!({"node_id": key(0).node_id(), "endpoints": [], "later": 1}).to_string();
         tool(&tools.path().join("id"), "#!/bin/sh\necho 0\n");
         tool(&tools.path().join("raptor"), &RAPTOR.replace("REPLY", &reply));
         let path = format!("{}:{}", tools.path().display(), std::env::var("PATH").unwrap());

@@ -12,20 +12,13 @@ use tokio::task::JoinHandle;
 use crate::mesh::stream::endpoint::{StreamEndpoint, StreamSettings};
 use crate::mesh::stream::lane::{LaneDriver, lane};
 use crate::mesh::stream::trust::Trust;
+pub(super) use crate::model::identity::testing::key;
 use crate::model::identity::{NodeId, SecretKey};
 
 type Inbox = mpsc::UnboundedSender<(NodeId, Bytes)>;
 
 /// Room for a burst, and small enough to be met.
 const LANE_PACKETS: usize = 256;
-
-pub(super) fn key(number: u8) -> SecretKey {
-    let mut counter = u64::from(number) << 32;
-    SecretKey::generate(|seed| {
-        counter += 1;
-        seed[..8].copy_from_slice(&counter.to_le_bytes());
-    })
-}
 
 /// Members that may change.
 #[derive(Debug, Default)]

@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use rustls::{AlertDescription, ClientConnection, HandshakeKind, ServerConnection};
 
 use super::*;
+use crate::model::identity::testing::key;
 
 /// The members; may change.
 #[derive(Default)]
@@ -24,14 +25,6 @@ impl Trust for Members {
     fn node_at(&self, _address: Ipv6Addr) -> Option<NodeId> {
         None
     }
-}
-
-fn key(number: u8) -> SecretKey {
-    let mut counter = u64::from(number) << 32;
-    SecretKey::generate(|seed| {
-        counter += 1;
-        seed[..8].copy_from_slice(&counter.to_le_bytes());
-    })
 }
 
 /// Shakes hands in memory, and returns each side's view of the other, or the first error.
