@@ -17,6 +17,7 @@ use crate::model::name::Name;
 #[command(
     name = "raptor",
     version,
+    arg_required_else_help = true,
     max_term_width = 100,
     after_long_help = "Examples:
   raptor spawn --count 3               a cluster of three machines on this computer

@@ -34,6 +34,8 @@ pub async fn run(
 ) -> Result<ExitStatus, CliError> {
     let node = arguments.node;
     let connection = connection::open(invocation).await?;
+    // Asked before the question: a misspelt name is no reason to bother anybody.
+    let _ = connection.client.ssh_info(&node).await?;
     if invocation.dry_run {
         print(&format!("evict {node} from {}\n", connection.status.cluster))?;
         return Ok(ExitStatus::DONE);

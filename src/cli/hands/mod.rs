@@ -36,6 +36,7 @@ use crate::cli::perform::SlaveRequest;
 use crate::cli::perform::SpawnRequest;
 use crate::compute;
 use crate::compute::error::ComputeError;
+use crate::config::error::nearest;
 use crate::config::home::Home;
 use crate::config::module::Modules;
 use crate::model::action::Plan;
@@ -74,10 +75,15 @@ pub async fn plan(invocation: &Invocation, request: &Request) -> Result<Plan, Cl
     match request {
         Request::Spawn(request) => {
             let wanted = spawn_request(&known, request, cluster);
+            check_known("compute type", &wanted.compute_type, known.config.compute_types.keys())?;
+            check_known("server type", &wanted.server_type, known.config.server_types.keys())?;
             spawn::plan_spawn(&wanted, &known.world, &mut intents).map_err(|error| user(&error))
         }
         Request::Slave(request) => {
             let wanted = slave_request(&known, request, cluster);
+            for name in request.targets.iter().filter_map(|target| target.server_type.as_ref()) {
+                check_known("server type", name, known.config.server_types.keys())?;
+            }
             slave::plan_slave(&wanted, &known.world, &mut intents).map_err(|error| user(&error))
         }
         Request::Destroy(DestroyRequest { all, nodes }) => {
@@ -94,6 +100,23 @@ pub async fn plan(invocation: &Invocation, request: &Request) -> Result<Plan, Cl
         }
         Request::Join(_) => Ok(entering::plan()),
     }
+}
+
+/// Refuses a name that the configuration does not have before anything is begun.
+fn check_known<'k>(
+    noun: &str,
+    name: &str,
+    known: impl IntoIterator<Item = &'k String>,
+) -> Result<(), CliError> {
+    let known: Vec<&str> = known.into_iter().map(String::as_str).collect();
+    if known.contains(&name) {
+        return Ok(());
+    }
+    let hint = match nearest(name, known.iter().copied()) {
+        Some(nearest) => format!("did you mean {nearest:?}?"),
+        None => format!("known are {}", known.join(", ")),
+    };
+    Err(CliError::user(format!("there is no {noun} {name:?}")).with_hint(hint))
 }
 
 fn user(error: &dyn std::error::Error) -> CliError {
@@ -299,4 +322,18 @@ fn config_of(
     document: Option<&serde_json::Value>,
 ) -> Result<crate::config::schema::Config, CliError> {
     Ok(configuration::loaded(invocation, document)?.config)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_name_is_refused_with_what_is_known() {
+        let known = ["docker".to_owned(), "local".to_owned()];
+        assert!(check_known("compute type", "local", &known).is_ok());
+        let told = |name| check_known("compute type", name, &known).unwrap_err().render(false);
+        assert!(told("dcker").contains("did you mean \"docker\"?"), "{}", told("dcker"));
+        assert!(told("cloud").contains("known are docker, local"), "{}", told("cloud"));
+    }
 }
