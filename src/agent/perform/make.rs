@@ -295,7 +295,10 @@ async fn wait_until_seen(door: &dyn Door, node: NodeId) -> Result<(), Failure> {
     loop {
         let last = match door.members().await {
             Ok(members) => match members.iter().find(|member| member.id == node) {
-                Some(member) if member.status == Status::Alive => return Ok(()),
+                // What it says of itself may come a moment later than that it lives.
+                Some(member) if member.status == Status::Alive && member.protocol > 0 => {
+                    return Ok(());
+                }
                 Some(member) => format!("they call it {}", member.status),
                 None => "they do not know it".to_owned(),
             },

@@ -37,7 +37,12 @@ pub async fn run(
     // Asked before the question: a misspelt name is no reason to bother anybody.
     let _ = connection.client.ssh_info(&node).await?;
     if invocation.dry_run {
-        print(&format!("evict {node} from {}\n", connection.status.cluster))?;
+        let cluster = &connection.status.cluster;
+        if invocation.format.is_json() {
+            print_json(&json!({ "evict": node, "cluster": cluster }))?;
+        } else {
+            print(&format!("evict {node} from {cluster}\n"))?;
+        }
         return Ok(ExitStatus::DONE);
     }
     confirm(invocation, &format!("evict {node} from {}", connection.status.cluster))?;
