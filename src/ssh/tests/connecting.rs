@@ -149,9 +149,9 @@ async fn a_lost_connection_is_said_and_not_waited_for() {
 #[tokio::test]
 #[ignore = "a part of killed_outright_leaves_no_ssh"]
 async fn connect_and_wait() {
-    let target =
-        serde_json::from_str::<(String, String)>(&std::env::var("RAPTOR_TEST_TARGET").unwrap());
-    let (destination, folder) = target.unwrap();
+    // Alone, with all that is ignored, it has nothing to connect to and nothing to prove.
+    let Ok(target) = std::env::var("RAPTOR_TEST_TARGET") else { return };
+    let (destination, folder) = serde_json::from_str::<(String, String)>(&target).unwrap();
     let folder = std::path::PathBuf::from(folder);
     let mut target = SshTarget::new(destination.parse().unwrap(), folder.join("known_hosts"));
     target.config_file = Some(folder.join("ssh_config"));
