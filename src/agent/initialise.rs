@@ -137,7 +137,11 @@ fn malformed(home: &Home, error: &serde_json::Error) -> HomeError {
 /// As [`HomeError`] says.
 pub fn initialise(home: &Home, request: &InitRequest) -> Result<InitReply, HomeError> {
     create_folder(&home.agent_folder())?;
-    let _lock = StateLock::acquire(&home.lock_file())?;
+    let _lock = match StateLock::acquire(&home.lock_file()) {
+        Ok(lock) => lock,
+        Err(held @ LockError::Held { .. }) => return of_running(home, request, held),
+        Err(error) => return Err(error.into()),
+    };
     let mut seeds = clock::random::<32>().map(SeedStream)?;
     let key = identity_file::load_or_create(&home.identity_file(), |seed| {
         *seed = seeds.next_seed();
@@ -161,9 +165,7 @@ pub fn initialise(home: &Home, request: &InitRequest) -> Result<InitReply, HomeE
     };
     if let Some(found) = &request.found {
         match &file.genesis {
-            Some(genesis) if genesis.name != found.cluster || genesis.nonce != found.nonce => {
-                return Err(other_cluster(genesis));
-            }
+            Some(genesis) if !is_founded_by(genesis, found) => return Err(other_cluster(genesis)),
             Some(_) => {}
             None => {
                 let genesis = found_cluster(home, &key, &file, found)?;
@@ -174,6 +176,27 @@ pub fn initialise(home: &Home, request: &InitRequest) -> Result<InitReply, HomeE
     }
     save_machine_file(home, &file)?;
     Ok(reply(&key, &file))
+}
+
+/// A machine whose agent runs is left as it is: it has all that [`initialise`] gives.
+fn of_running(
+    home: &Home,
+    request: &InitRequest,
+    held: LockError,
+) -> Result<InitReply, HomeError> {
+    let (key, file) = load(home)?;
+    match (&file.genesis, &request.found) {
+        // It is only just being made, by somebody else.
+        (None, _) => Err(held.into()),
+        (Some(genesis), Some(found)) if !is_founded_by(genesis, found) => {
+            Err(other_cluster(genesis))
+        }
+        _ => Ok(reply(&key, &file)),
+    }
+}
+
+fn is_founded_by(genesis: &Genesis, found: &FoundRequest) -> bool {
+    genesis.name == found.cluster && genesis.nonce == found.nonce
 }
 
 fn reply(key: &SecretKey, file: &MachineFile) -> InitReply {
@@ -289,13 +312,27 @@ fn first_changes(
 /// # Errors
 /// [`HomeError::OtherCluster`] when it belongs to another one, unless `force`, which forgets that.
 pub fn adopt(home: &Home, bootstrap: &Bootstrap, force: bool) -> Result<InitReply, HomeError> {
-    let _lock = StateLock::acquire(&home.lock_file())?;
+    let _lock = match StateLock::acquire(&home.lock_file()) {
+        Ok(lock) => lock,
+        Err(held @ LockError::Held { .. }) => {
+            // One that runs in this very cluster needs to be told nothing.
+            let (key, file) = load(home)?;
+            let is_there = file.genesis.as_ref() == Some(&bootstrap.genesis) && !file.evicted;
+            return if is_there { Ok(reply(&key, &file)) } else { Err(held.into()) };
+        }
+        Err(error) => return Err(error.into()),
+    };
     let (key, mut file) = load(home)?;
     match &file.genesis {
         Some(genesis) if *genesis != bootstrap.genesis => {
             if !force {
                 return Err(other_cluster(genesis));
             }
+            remove_document(home)?;
+            file.joined_at = None;
+        }
+        // Its own document still says that it was put out; the members have the later one.
+        Some(_) if file.evicted => {
             remove_document(home)?;
             file.joined_at = None;
         }
@@ -309,3 +346,6 @@ pub fn adopt(home: &Home, bootstrap: &Bootstrap, force: bool) -> Result<InitRepl
     save_machine_file(home, &file)?;
     Ok(reply(&key, &file))
 }
+
+#[cfg(test)]
+mod tests;

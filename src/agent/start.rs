@@ -1,9 +1,12 @@
 //! Starting an agent: from a home folder to a running loop, and down again.
 
+use std::net::IpAddr;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 
 use crate::agent::clock;
 use crate::agent::clock::Clock;
@@ -46,6 +49,12 @@ const LANE_CAPACITY: usize = 1024;
 
 /// Reports of the agent's own tasks that wait for its loop.
 const INBOX_CAPACITY: usize = 64;
+
+/// How long the other members may take to hear that the streams close.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Addresses of its own that a machine tells; one with many bridges has more.
+const OWN_ENDPOINTS_MAX: usize = 16;
 
 /// What the configuration says about an agent.
 #[derive(Debug, Clone, Default)]
@@ -90,9 +99,8 @@ pub enum AgentFailure {
 
 /// A started agent: its API may be served and its loop run.
 pub struct Started {
-    /// The machine's home; its lock is held as long as this lives.
     home: Home,
-    _lock: StateLock,
+    lock: StateLock,
     core: Core,
     sources: Sources,
     peers: PeerServer,
@@ -164,7 +172,7 @@ pub async fn start(home: Home, settings: AgentSettings) -> Result<Started, Agent
     };
     Ok(Started {
         home,
-        _lock: lock,
+        lock,
         core: Core::new(parts, started_at, inbox),
         sources: Sources { commands, stored, inbox: reports, clock },
         peers,
@@ -183,25 +191,40 @@ fn repairs(notes: &[RepairNote]) -> Vec<String> {
 }
 
 impl Started {
-    /// Runs the loop until the agent is to end; everything it wrote is on disk then.
+    /// Runs the loop until the agent is to end; everything it wrote is on disk then. Gives back the
+    /// home's lock: until that is dropped nobody else starts in the home.
     ///
     /// # Errors
     /// [`AgentFailure::Evicted`] when the cluster put the machine out.
-    pub async fn run(mut self) -> Result<(), AgentFailure> {
+    pub async fn run(mut self) -> (StateLock, Result<(), AgentFailure>) {
         let serving = tokio::spawn(self.peers.serve(self.streams.clone()));
         let why = event_loop::run(&mut self.core, self.sources).await;
-        self.streams.close().await;
+        // Some peer may never say that it has heard the goodbye.
+        let _ = timeout(CLOSE_TIMEOUT, self.streams.close()).await;
         serving.abort();
-        match why.map_err(AgentFailure::System)? {
+        // Waits for the disk.
+        drop(self.core);
+        let ended = why.map_err(AgentFailure::System).and_then(|why| match why {
             Stopping::Asked => Ok(()),
-            Stopping::Evicted => {
-                let (_, mut file) = initialise::load(&self.home)?;
-                file.evicted = true;
-                initialise::save_machine_file(&self.home, &file)?;
-                let name = file.genesis.map(|genesis| genesis.name.to_string()).unwrap_or_default();
-                Err(AgentFailure::Evicted(name))
-            }
+            Stopping::Evicted => Err(put_out(&self.home)),
+        });
+        (self.lock, ended)
+    }
+}
+
+/// Writes down that the cluster put the machine out, so that its agent does not start again.
+fn put_out(home: &Home) -> AgentFailure {
+    let noted = initialise::load(home).and_then(|(_, mut file)| {
+        file.evicted = true;
+        initialise::save_machine_file(home, &file)?;
+        Ok(file)
+    });
+    match noted {
+        Ok(file) => {
+            let name = file.genesis.map(|genesis| genesis.name.to_string());
+            AgentFailure::Evicted(name.unwrap_or_default())
         }
+        Err(error) => error.into(),
     }
 }
 
@@ -233,11 +256,23 @@ fn endpoints(socket: &MeshSocket, file: &MachineFile) -> Vec<SocketAddr> {
         tracing::warn!(%error, "the machine's own addresses are unknown");
         Vec::new()
     });
+    endpoints.sort_by_key(|endpoint| reach(endpoint.ip()));
+    endpoints.truncate(OWN_ENDPOINTS_MAX);
     if file.compute_type == LOCAL && bound.ip().is_unspecified() {
         // Machines that share a computer reach each other without leaving it.
         endpoints.insert(0, SocketAddr::new(std::net::Ipv4Addr::LOCALHOST.into(), bound.port()));
     }
     endpoints
+}
+
+/// How far an address is likely to be known, the farthest first: public ones, then private ones,
+/// and last the range in which container bridges lie (the same on every machine).
+fn reach(address: IpAddr) -> u8 {
+    match address {
+        IpAddr::V4(address) if !address.is_private() => 0,
+        IpAddr::V4(address) => u8::from(address.octets()[0] == 172) + 1,
+        IpAddr::V6(address) => u8::from(address.is_unique_local()),
+    }
 }
 
 /// The compute type whose machines are processes on one computer.

@@ -1,10 +1,12 @@
 //! The disk behind a thread of its own, so that a slow disk never delays a heartbeat.
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
-use std::sync::mpsc::SyncSender;
-use std::sync::mpsc::TrySendError;
-use std::sync::mpsc::sync_channel;
+use std::sync::mpsc::Sender;
+use std::sync::mpsc::channel;
 use std::thread::JoinHandle;
 
 use serde_json::Value;
@@ -17,15 +19,12 @@ use crate::config::store;
 use crate::config::store::DocumentStore;
 use crate::model::cluster::Genesis;
 
-/// Jobs that may wait for the disk; beyond, writes are refused.
-const JOB_QUEUE: usize = 256;
-
 /// Most jobs that share one flush.
 const GROUP_MAX: usize = 64;
 
 /// Work for the disk.
 #[derive(Debug)]
-pub enum Job {
+enum Job {
     /// Append these updates and flush; answered in order by one [`Stored`] each.
     Append(Vec<Blob>),
     /// Rewrite the readable export.
@@ -37,11 +36,20 @@ pub enum Job {
 /// The outcome of one [`Job::Append`]: whether the log has grown long, or why it failed.
 pub type Stored = Result<bool, String>;
 
-/// The thread's queue.
+/// The thread's queue. Whoever appends bounds how much waits in it; of the rest at most one export
+/// and one snapshot wait.
 #[derive(Debug)]
 pub struct Storage {
-    jobs: Option<SyncSender<Job>>,
+    jobs: Option<Sender<Job>>,
+    waiting: Arc<Waiting>,
     thread: Option<JoinHandle<()>>,
+}
+
+/// Jobs of which one at a time is enough.
+#[derive(Debug, Default)]
+struct Waiting {
+    export: AtomicBool,
+    compaction: AtomicBool,
 }
 
 impl Storage {
@@ -54,23 +62,41 @@ impl Storage {
         genesis: Genesis,
         export_path: PathBuf,
     ) -> std::io::Result<(Self, mpsc::UnboundedReceiver<Stored>)> {
-        let (jobs, queue) = sync_channel(JOB_QUEUE);
-        // Bounded by the jobs' own queue: one outcome a job.
+        let (jobs, queue) = channel();
+        // Bounded by the appends that wait: one outcome each.
         let (outcomes, receiver) = mpsc::unbounded_channel();
-        let worker = Worker { store, genesis, export_path, outcomes };
+        let waiting = Arc::new(Waiting::default());
+        let worker =
+            Worker { store, genesis, export_path, outcomes, waiting: Arc::clone(&waiting) };
         let thread = std::thread::Builder::new()
             .name("storage".to_owned())
             .spawn(move || worker.work(&queue))?;
-        Ok((Self { jobs: Some(jobs), thread: Some(thread) }, receiver))
+        Ok((Self { jobs: Some(jobs), waiting, thread: Some(thread) }, receiver))
     }
 
-    /// Queues a job; whether there was room for it.
+    /// Has `blobs` written and flushed, after all that was handed over before; none at all tries
+    /// again what the disk refused. False when the thread has died.
     #[must_use]
-    pub fn queue(&self, job: Job) -> bool {
-        match self.jobs.as_ref().map(|jobs| jobs.try_send(job)) {
-            Some(Ok(())) => true,
-            Some(Err(TrySendError::Full(_) | TrySendError::Disconnected(_))) | None => false,
+    pub fn append(&self, blobs: Vec<Blob>) -> bool {
+        self.queue(Job::Append(blobs))
+    }
+
+    /// Has the readable export rewritten; false when an earlier one still waits.
+    #[must_use]
+    pub fn export(&self, value: impl FnOnce() -> Value) -> bool {
+        !self.waiting.export.swap(true, Ordering::AcqRel) && self.queue(Job::Export(value()))
+    }
+
+    /// Has the log folded into a snapshot of `blobs`, which must be all that the document holds;
+    /// not asked for them while an earlier snapshot waits.
+    pub fn compact(&self, blobs: impl FnOnce() -> Vec<Blob>) {
+        if !self.waiting.compaction.swap(true, Ordering::AcqRel) {
+            self.queue(Job::Compact(blobs()));
         }
+    }
+
+    fn queue(&self, job: Job) -> bool {
+        self.jobs.as_ref().is_some_and(|jobs| jobs.send(job).is_ok())
     }
 }
 
@@ -90,46 +116,55 @@ struct Worker {
     genesis: Genesis,
     export_path: PathBuf,
     outcomes: mpsc::UnboundedSender<Stored>,
+    waiting: Arc<Waiting>,
 }
 
 impl Worker {
     fn work(mut self, jobs: &Receiver<Job>) {
-        while let Ok(first) = jobs.recv() {
-            let mut blobs = Vec::new();
-            let mut appends = 0usize;
-            let mut others = Vec::new();
-            for job in std::iter::once(first).chain(jobs.try_iter()).take(GROUP_MAX) {
-                match job {
-                    Job::Append(more) => {
-                        appends += 1;
-                        blobs.extend(more);
-                    }
-                    other => others.push(other),
+        let mut next = jobs.recv().ok();
+        while let Some(job) = next {
+            next = match job {
+                Job::Append(blobs) => self.append(blobs, jobs),
+                Job::Export(value) => {
+                    self.waiting.export.store(false, Ordering::Release);
+                    tidied("readable copy", self.export(&value));
+                    None
                 }
-            }
-            if appends > 0 {
-                let stored = self.store.append_all(&blobs).map_err(|error| chain(&error));
-                let outcome = stored.map(|()| self.store.is_compaction_due());
-                for _ in 0..appends {
-                    let _ = self.outcomes.send(outcome.clone());
+                Job::Compact(blobs) => {
+                    tidied("snapshot", self.compact(blobs));
+                    self.waiting.compaction.store(false, Ordering::Release);
+                    None
                 }
-            }
-            for job in others {
-                self.tidy(job);
-            }
+            };
+            next = next.or_else(|| jobs.recv().ok());
         }
     }
 
-    /// Work that nobody waits for: when it fails, the next time makes up for it.
-    fn tidy(&mut self, job: Job) {
-        let (what, done) = match job {
-            Job::Append(_) => return,
-            Job::Export(value) => ("readable copy", self.export(&value)),
-            Job::Compact(blobs) => ("snapshot", self.compact(blobs)),
-        };
-        if let Err(error) = done {
-            tracing::warn!(%error, "the {what} was not written");
+    /// Appends, together with the appends right behind. Gives back the job that ended the row: a
+    /// snapshot holds what was appended before it and nothing of what comes after, so no append
+    /// may overtake it.
+    fn append(&mut self, mut blobs: Vec<Blob>, jobs: &Receiver<Job>) -> Option<Job> {
+        let mut appends = 1;
+        let mut next = None;
+        while appends < GROUP_MAX {
+            match jobs.try_recv() {
+                Ok(Job::Append(more)) => {
+                    appends += 1;
+                    blobs.extend(more);
+                }
+                Ok(other) => {
+                    next = Some(other);
+                    break;
+                }
+                Err(_) => break,
+            }
         }
+        let stored = self.store.append_all(&blobs).map_err(|error| chain(&error));
+        let outcome = stored.map(|()| self.store.is_compaction_due());
+        for _ in 0..appends {
+            let _ = self.outcomes.send(outcome.clone());
+        }
+        next
     }
 
     fn export(&self, value: &Value) -> Result<(), String> {
@@ -145,3 +180,13 @@ impl Worker {
         self.store.compact(&document).map_err(|error| chain(&error))
     }
 }
+
+/// Work that nobody waits for: when it fails, the next time makes up for it.
+fn tidied(what: &str, done: Result<(), String>) {
+    if let Err(error) = done {
+        tracing::warn!(%error, "the {what} was not written");
+    }
+}
+
+#[cfg(test)]
+mod tests;

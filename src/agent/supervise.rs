@@ -31,6 +31,9 @@ const GRACE: Duration = Duration::from_secs(5);
 /// The log is put aside at this size, so that a machine's disk never fills with it.
 const LOG_SIZE_MAX: u64 = 4 * 1024 * 1024;
 
+/// How often the log's size is looked at: members can make each other write lines.
+const LOG_INTERVAL: Duration = Duration::from_secs(5);
+
 /// Leaves the caller's terminal and process group, so that neither's end ends the agent.
 pub fn detach() {
     // Refused only to a leader of a process group, which has left its parent's already.
@@ -52,12 +55,46 @@ pub fn rotate_log(path: &Path) -> io::Result<()> {
     }
 }
 
+/// Puts a grown log aside as `PATH.1` while it is written to: its content is copied and the file
+/// emptied, because whoever writes to it holds it open (for appending).
+///
+/// # Errors
+/// When it cannot be copied or emptied.
+pub fn shorten_log(path: &Path) -> io::Result<()> {
+    match std::fs::metadata(path) {
+        Ok(metadata) if metadata.len() > LOG_SIZE_MAX => {
+            let mut aside = path.as_os_str().to_owned();
+            aside.push(".1");
+            std::fs::copy(path, PathBuf::from(aside))?;
+            std::fs::OpenOptions::new().write(true).open(path)?.set_len(0)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Keeps the log at `path` short.
+async fn watch_log(path: &Path) {
+    loop {
+        tokio::time::sleep(LOG_INTERVAL).await;
+        if let Err(error) = shorten_log(path) {
+            tracing::debug!(%error, "the log was not put aside");
+        }
+    }
+}
+
 /// Runs `raptor ARGUMENTS` until it ends by its own wish or until this process is told to end.
-/// Returns the exit status to end with.
+/// Returns the exit status to end with. Keeps the `log`, into which both write, short.
 ///
 /// # Errors
 /// When signals cannot be received or the program cannot be started at all.
-pub async fn supervise(arguments: &[String]) -> io::Result<i32> {
+pub async fn supervise(arguments: &[String], log: &Path) -> io::Result<i32> {
+    tokio::select! {
+        status = restart(arguments) => status,
+        () = watch_log(log) => Ok(0),
+    }
+}
+
+async fn restart(arguments: &[String]) -> io::Result<i32> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut pause = PAUSE_MIN;
@@ -128,6 +165,11 @@ mod tests {
         std::fs::write(&path, vec![b'x'; 100]).unwrap();
         rotate_log(&path).unwrap();
         assert!(path.exists());
+        std::fs::write(&path, vec![b'x'; 4 * 1024 * 1024 + 1]).unwrap();
+        let mut writer = std::fs::OpenOptions::new().append(true).open(&path).unwrap();
+        shorten_log(&path).unwrap();
+        std::io::Write::write_all(&mut writer, b"on").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"on");
         std::fs::write(&path, vec![b'x'; 4 * 1024 * 1024 + 1]).unwrap();
         rotate_log(&path).unwrap();
         assert!(!path.exists() && folder.path().join("agent.log.1").exists());

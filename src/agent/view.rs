@@ -1,9 +1,11 @@
 //! Members as they are shown: the document's names joined with what gossip and mesh observe. Pure.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use crate::agent::error::AgentError;
+use crate::config::document::views::Admission;
 use crate::model::facts::Facts;
 use crate::model::identity::NodeId;
 use crate::model::label::Labels;
@@ -53,17 +55,19 @@ pub fn member(
         name: admitted.name.clone(),
         address: id.address(),
         status: observed.status.unwrap_or(Status::Booting),
-        server_type: facts.map_or_else(unknown, |facts| facts.server_type.clone()),
-        build: facts.map_or_else(unknown, |facts| facts.build.clone()),
+        server_type: facts.map_or_else(unknown, |facts| shown(&facts.server_type)),
+        build: facts.map_or_else(unknown, |facts| shown(&facts.build)),
         protocol: facts.map_or(0, |facts| facts.protocol),
         dc: dc.clone(),
-        compute_type: facts.map_or_else(unknown, |facts| facts.compute_type.clone()),
+        compute_type: facts.map_or_else(unknown, |facts| shown(&facts.compute_type)),
         endpoints: facts
             .map_or_else(|| admitted.endpoints.clone(), |facts| facts.endpoints.clone()),
         via: observed.via.and_then(|via| names.get(&via).cloned()),
         rtt_ms: observed.rtt_ms,
         joined_at: facts.map_or(admitted.added_at, |facts| facts.joined_at),
-        labels: facts.map_or_else(Labels::new, |facts| facts.labels.clone()),
+        labels: facts.map_or_else(Labels::new, |facts| {
+            facts.labels.iter().map(|(key, value)| (shown(key), shown(value))).collect()
+        }),
     }
 }
 
@@ -112,6 +116,35 @@ fn unknown_node(members: &[Member], word: &str) -> String {
     }
 }
 
+/// Gives each of several members of one name a name of its own: two members that each admitted a
+/// machine at the same time cannot know of each other. Whoever was admitted first keeps the name;
+/// everybody who holds the same document finds the same names.
+pub fn make_names_unique(members: &mut BTreeMap<NodeId, Admission>) {
+    let mut by_age: Vec<NodeId> = members.keys().copied().collect();
+    by_age.sort_by_key(|node| (members.get(node).map(|admission| admission.added_at), *node));
+    let wanted: BTreeSet<Name> = members.values().map(|admission| admission.name.clone()).collect();
+    if wanted.len() == members.len() {
+        return;
+    }
+    let mut taken: BTreeSet<Name> = BTreeSet::new();
+    for node in by_age {
+        let Some(admission) = members.get_mut(&node) else { continue };
+        if taken.contains(&admission.name) {
+            let is_taken = |name: &Name| taken.contains(name) || wanted.contains(name);
+            admission.name = free_name(&admission.name, &is_taken);
+        }
+        taken.insert(admission.name.clone());
+    }
+}
+
+/// A member's word about itself, as it may be shown: it could hold what steers a terminal.
+fn shown(text: &str) -> String {
+    text.chars().filter(|character| !character.is_control()).take(SHOWN_LENGTH_MAX).collect()
+}
+
+/// Longest word of a member about itself that is shown.
+const SHOWN_LENGTH_MAX: usize = 100;
+
 /// A name nobody has: `wanted`, or `wanted-2`, `wanted-3`, ...
 #[must_use]
 pub fn free_name(wanted: &Name, taken: &dyn Fn(&Name) -> bool) -> Name {
@@ -131,7 +164,12 @@ pub fn free_name(wanted: &Name, taken: &dyn Fn(&Name) -> bool) -> Name {
 #[cfg(test)]
 mod tests {
     use super::*;
+<<<<<<< HEAD
     use crate::model::identity::testing::key;
+=======
+    use crate::model::identity::SecretKey;
+    use crate::model::member::Role;
+>>>>>>> 8be8edf (Read the roster once a change; never lose a write around a snapshot or a full queue; keep what was put out from writing itself back in)
 
     fn members(names: &[&str]) -> Vec<Member> {
         let dc: Name = "default".parse().unwrap();
@@ -177,6 +215,38 @@ mod tests {
         let taken = |name: &Name| ["box", "box-2"].contains(&name.as_str());
         assert_eq!(free_name(&"box".parse().unwrap(), &taken).as_str(), "box-3");
         assert_eq!(free_name(&"new".parse().unwrap(), &taken).as_str(), "new");
+    }
+
+    #[test]
+    fn members_of_one_name_get_names_of_their_own_everywhere_alike() {
+        let admission = |name: &str, added_at: u64| Admission {
+            name: name.parse().unwrap(),
+            role: Role::Full,
+            endpoints: Vec::new(),
+            added_at: Timestamp::from_millis(added_at),
+            evicted: false,
+            rest: serde_json::Map::default(),
+        };
+        let ids: Vec<NodeId> = members(&["a", "b", "c", "d"]).iter().map(|one| one.id).collect();
+        let mut named: BTreeMap<NodeId, Admission> = [
+            (ids[0], admission("box", 2)),
+            (ids[1], admission("box", 1)),
+            (ids[2], admission("box-2", 9)),
+            (ids[3], admission("box", 3)),
+        ]
+        .into();
+        make_names_unique(&mut named);
+        let names: Vec<&str> = ids.iter().map(|id| named[id].name.as_str()).collect();
+        assert_eq!(names, ["box-3", "box", "box-2", "box-4"]);
+        let before = named.clone();
+        make_names_unique(&mut named);
+        assert_eq!(named, before);
+    }
+
+    #[test]
+    fn what_steers_a_terminal_is_not_shown() {
+        assert_eq!(shown("head\u{1b}[2Jless\n\u{9b}1m"), "head[2Jless1m");
+        assert_eq!(shown(&"x".repeat(1000)).len(), SHOWN_LENGTH_MAX);
     }
 
     #[test]

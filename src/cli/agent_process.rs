@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tracing_subscriber::EnvFilter;
 
+use crate::agent::lock::StateLock;
 use crate::agent::start;
 use crate::agent::start::AgentFailure;
 use crate::agent::start::AgentSettings;
@@ -46,11 +47,13 @@ pub async fn run(invocation: &Invocation) -> Result<ExitStatus, CliError> {
         let _ = stopped.await;
     }));
     tracing::info!(home = %home.root().display(), "the agent runs");
-    let ended = started.run().await;
+    let (lock, ended) = started.run().await;
     drop(stop);
     let _ = tokio::time::timeout(STOP_GRACE, serving).await;
-    // A socket that stays behind is replaced at the next start.
+    // A socket that stays behind is replaced at the next start, which waits for the lock: it is
+    // never the next agent's socket that is removed here.
     let _ = std::fs::remove_file(&path);
+    drop(lock);
     match ended {
         Ok(()) => {
             tracing::info!("the agent ends");
@@ -93,6 +96,11 @@ pub async fn supervise(invocation: &Invocation) -> Result<ExitStatus, CliError> 
     supervise::detach();
     start_log(invocation);
     let home = Home::new(&invocation.home);
+    let lock_path = home.agent_folder().join("supervisor.lock");
+    // A second supervisor must not put its own process into the record.
+    let _lock = StateLock::acquire(&lock_path).map_err(|error| {
+        CliError::caused(Kind::User, &error).with_exit_status(ExitStatus::NO_RESTART)
+    })?;
     let record = SupervisorRecord::of_this_process()
         .ok_or_else(|| CliError::user("the system tells no start times of processes (/proc)"))?;
     record
@@ -100,7 +108,7 @@ pub async fn supervise(invocation: &Invocation) -> Result<ExitStatus, CliError> 
         .map_err(|error| CliError::file("write into", &home.agent_folder(), &error))?;
     let arguments = ["--home".to_owned(), home.root().display().to_string()];
     let arguments = [&arguments[..], &["agent".to_owned(), "run".to_owned()]].concat();
-    let status = supervise::supervise(&arguments)
+    let status = supervise::supervise(&arguments, &home.log_file())
         .await
         .map_err(|error| CliError::user(format!("cannot supervise the agent: {error}")))?;
     Ok(ExitStatus::of_program(status))

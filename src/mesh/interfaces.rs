@@ -40,12 +40,18 @@ pub fn dialable(addresses: &[IpAddr], bound: SocketAddr) -> Vec<SocketAddr> {
     let unique: BTreeSet<IpAddr> = addresses
         .iter()
         .map(IpAddr::to_canonical)
-        .filter(|address| is_dialable(address) && (bound.is_ipv6() || address.is_ipv4()))
+        .filter(|address| means_one_machine(address) && (bound.is_ipv6() || address.is_ipv4()))
         .collect();
     unique.into_iter().map(|address| SocketAddr::new(address, bound.port())).collect()
 }
 
-fn is_dialable(address: &IpAddr) -> bool {
+/// Whether `endpoint` can mean this machine to others, wherever they are.
+#[must_use]
+pub fn is_dialable(endpoint: &SocketAddr) -> bool {
+    endpoint.port() != 0 && means_one_machine(&endpoint.ip().to_canonical())
+}
+
+fn means_one_machine(address: &IpAddr) -> bool {
     if address.is_loopback() || address.is_unspecified() || address.is_multicast() {
         return false;
     }
@@ -110,6 +116,6 @@ mod tests {
     #[test]
     fn the_operating_system_tells_its_addresses() {
         let endpoints = local_endpoints("[::]:4863".parse().unwrap()).unwrap();
-        assert!(endpoints.iter().all(|one| is_dialable(&one.ip()) && one.port() == 4863));
+        assert!(endpoints.iter().all(|one| is_dialable(one) && one.port() == 4863));
     }
 }

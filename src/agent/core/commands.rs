@@ -1,5 +1,7 @@
 //! Answers to what the API and other members ask.
 
+use std::time::Duration;
+
 use serde_json::json;
 
 use crate::agent::BUILD;
@@ -28,14 +30,23 @@ use crate::config::change::Change;
 use crate::config::document::log::LogEntry;
 use crate::config::document::views::TicketRecord;
 use crate::config::path::Path;
+use crate::model::identity::NodeId;
 use crate::model::identity::SecretKey;
 use crate::model::member::Member;
+use crate::model::time::Moment;
+use crate::model::time::Timestamp;
 
 /// Longest life of an invitation: a week.
 const TICKET_TTL_MS_MAX: u64 = 7 * 24 * 3600 * 1000;
 
 /// Most machines that one invitation lets in.
 const TICKET_USES_MAX: u32 = 10_000;
+
+/// How long the record of an invitation that ended is kept, for whoever looks for it.
+const TICKET_KEPT: Duration = Duration::from_secs(24 * 3600);
+
+/// How long a machine may find nobody before that counts as a problem.
+const ALONE_AFTER: Duration = Duration::from_secs(30);
 
 impl Core {
     /// Does what is asked, and answers at once or once the disk has it.
@@ -97,7 +108,9 @@ impl Core {
         if !self.is_ready() {
             problems.push(not_synced().to_string());
         }
-        problems.extend(self.disk_problem.clone());
+        problems.extend(self.disk_problem.iter().map(|why| format!("not on disk: {why}")));
+        problems.extend(self.facts_problem.clone());
+        problems.extend(self.loneliness());
         let links = self
             .parts
             .mesh
@@ -128,6 +141,20 @@ impl Core {
         }
     }
 
+    /// That nobody answers, once that is no longer for want of time. A machine that was put out
+    /// while it was away is met with silence, and can only guess.
+    fn loneliness(&self) -> Option<String> {
+        let others = self.roster().members.len().saturating_sub(1);
+        let is_early = self.now() < Moment::at(ALONE_AFTER);
+        if others == 0 || is_early || !self.living().is_empty() {
+            return None;
+        }
+        Some(format!(
+            "none of the {others} other members answers: they or the network are down, or they \
+             have put this machine out (`raptor members` on one of them tells)"
+        ))
+    }
+
     fn synced_members(&self) -> Result<Vec<Member>, AgentError> {
         if self.is_ready() { Ok(self.members()) } else { Err(not_synced()) }
     }
@@ -137,7 +164,7 @@ impl Core {
     }
 
     fn rejoin(&mut self) {
-        let members: Vec<_> = self.parts.document.members().into_keys().collect();
+        let members: Vec<_> = self.roster().members.keys().copied().collect();
         let me = self.me();
         for node in members.into_iter().filter(|node| *node != me) {
             self.exchange_with(node);
@@ -157,11 +184,13 @@ impl Core {
     }
 
     fn log(&self, limit: usize) -> Vec<LogLine> {
-        let admissions = self.parts.document.members();
+        let roster = self.roster();
+        let admission =
+            |node: NodeId| roster.members.get(&node).or_else(|| roster.evicted.get(&node));
         let entries = self.parts.document.log(limit);
         let line = |entry: LogEntry| LogLine {
             time: entry.time,
-            name: admissions.get(&entry.author).map(|admission| admission.name.clone()),
+            name: admission(entry.author).map(|admission| admission.name.clone()),
             author: entry.author,
             note: entry.note,
             paths: entry.paths,
@@ -178,7 +207,7 @@ impl Core {
             uses_left: ticket.uses_left,
             rest: ticket.rest,
         };
-        self.parts.document.tickets().into_iter().map(row).collect()
+        self.roster().tickets.clone().into_iter().map(row).collect()
     }
 
     fn create_ticket(&mut self, request: &TicketRequest, reply: Reply<NewTicket>) {
@@ -204,7 +233,7 @@ impl Core {
             genesis: self.parts.genesis.clone(),
             host: self.me(),
             endpoints: self.endpoints.clone(),
-            expires_at: now.after(std::time::Duration::from_millis(request.ttl_ms)),
+            expires_at: now.after(Duration::from_millis(request.ttl_ms)),
             key,
         };
         let id = ticket.id().short();
@@ -224,12 +253,21 @@ impl Core {
         let done = move |_: &mut Self, outcome: Result<(), AgentError>| {
             answer(reply, outcome.map(|()| made));
         };
-        let change = Change::Set { path, value: record };
-        self.write(&format!("create ticket {id}"), &[change], Box::new(done));
+        let mut changes = self.ended_tickets(now);
+        changes.push(Change::Set { path, value: record });
+        self.write(&format!("create ticket {id}"), &changes, Box::new(done));
+    }
+
+    /// Takes out the records of invitations that ended long ago.
+    fn ended_tickets(&self, now: Timestamp) -> Vec<Change> {
+        let is_over = |ticket: &TicketRecord| ticket.expires_at.after(TICKET_KEPT) < now;
+        let over = self.roster().tickets.iter().filter(|(_, ticket)| is_over(ticket));
+        let path = |id: &String| Path::root().join("tickets").join(id.clone());
+        over.map(|(id, _)| Change::Unset { path: path(id) }).collect()
     }
 
     fn revoke_ticket(&mut self, id: &str, reply: Reply<()>) {
-        if !self.parts.document.tickets().contains_key(id) {
+        if !self.roster().tickets.contains_key(id) {
             let reason = format!("no ticket {id:?}; `raptor ticket ls` lists them");
             return answer(reply, Err(AgentError::NotFound(reason)));
         }
@@ -241,18 +279,24 @@ impl Core {
     fn ssh_info(&self, word: &str) -> Result<SshInfo, AgentError> {
         let member = self.find(word)?;
         let facts = self.parts.gossip.facts(member.id);
-        let admission = self.members_known.get(&member.id);
+        let admission = self.roster().members.get(&member.id);
         let intent = admission.and_then(|admission| admission.rest.get("intent"));
         Ok(SshInfo {
             intent: intent.and_then(|intent| intent.as_str()?.parse().ok()),
             node: member.id,
             name: member.name,
             port: facts.and_then(|facts| facts.ssh_port),
-            user: facts.and_then(|facts| facts.ssh_user.clone()),
+            user: facts.and_then(|facts| facts.ssh_user.clone()).filter(|user| is_login(user)),
             hosts: member.endpoints.iter().map(std::net::SocketAddr::ip).collect(),
             labels: member.labels,
         })
     }
+}
+
+/// Whether a member's word is a login and nothing else: `ssh` gets it as an argument.
+fn is_login(word: &str) -> bool {
+    let is_sound = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    (1..=32).contains(&word.len()) && !word.starts_with('-') && word.bytes().all(is_sound)
 }
 
 /// Hands over an answer; a caller that stopped waiting for it misses nothing.
@@ -270,4 +314,17 @@ fn change(change: &DocumentChange) -> Result<Change, AgentError> {
         }
         DocumentChange::Unset { path } => Change::Unset { path: parse(path)? },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_option_is_no_login() {
+        assert!(is_login("root") && is_login("ec2-user") && is_login("a.b_c"));
+        for word in ["", "-oProxyCommand=x", "a b", "a@b", "a\nb", &"x".repeat(33)] {
+            assert!(!is_login(word), "{word:?}");
+        }
+    }
 }

@@ -19,12 +19,13 @@ use crate::agent::core::Core;
 use crate::agent::core::Inbox;
 use crate::agent::core::Stopping;
 use crate::agent::handle::Reply;
-use crate::agent::ticket::ENDPOINTS_MAX;
 use crate::agent::view;
 use crate::agent::view::Admitted;
 use crate::agent::view::Observed;
 use crate::config::change::Change;
+use crate::config::document::views::TicketRecord;
 use crate::config::path::Path;
+use crate::mesh::interfaces;
 use crate::mesh::output::KnockId;
 use crate::mesh::output::Peer;
 use crate::model::facts::Facts;
@@ -42,6 +43,15 @@ const FAREWELL: Duration = Duration::from_secs(2);
 /// How often a machine that was put out looks whether it has told the others.
 const DEPARTURE_CHECK: Duration = Duration::from_millis(20);
 
+/// Addresses at which a member is looked for: it says itself what they are.
+const PEER_ENDPOINTS_MAX: usize = 24;
+
+/// Addresses kept of those that neighbours tell.
+const OBSERVED_MAX: usize = 2;
+
+/// How often the cluster is told a new one of them.
+const OBSERVED_INTERVAL: Duration = Duration::from_secs(60);
+
 /// Members named to a newcomer: enough that some of them answer.
 const BOOTSTRAP_PEERS_MAX: usize = 5;
 
@@ -50,18 +60,19 @@ impl Core {
     pub(super) fn refresh_members(&mut self) {
         let now = self.now();
         let me = self.me();
-        if self.parts.document.admissions().get(&me).is_some_and(|admission| admission.evicted) {
+        let roster = self.roster();
+        if roster.evicted.contains_key(&me) {
             self.depart(now);
             return;
         }
-        let admissions = self.parts.document.members();
-        self.members_known.clone_from(&admissions);
+        let admissions = &roster.members;
         let mut roles: BTreeMap<NodeId, Role> =
             admissions.iter().map(|(node, admission)| (*node, admission.role)).collect();
         let mut peers: BTreeMap<NodeId, Vec<SocketAddr>> = admissions
             .iter()
             .map(|(node, admission)| (*node, admission.endpoints.clone()))
             .collect();
+        let invitations = self.invitations();
         if !admissions.contains_key(&me) {
             // The document has not come yet, or not as far as our own admission: whoever
             // introduced us is known besides.
@@ -82,19 +93,22 @@ impl Core {
         peers.remove(&me);
         let peers = peers.into_iter().map(|(id, told)| self.peer(id, &told)).collect();
         self.parts.mesh.set_peers(now, peers);
-        let wall = wall_clock();
-        let invitations = self
-            .parts
-            .document
-            .tickets()
-            .into_values()
-            .filter(|ticket| ticket.expires_at >= wall && ticket.uses_left > 0)
-            .map(|ticket| ticket.key)
-            .collect::<BTreeSet<_>>();
         self.parts.mesh.set_invitations(invitations);
         self.parts.directory.replace(roles);
         self.parts.streams.drop_untrusted();
         self.settle();
+    }
+
+    /// The keys that may knock here. Only the member that made a ticket answers for it, as no other
+    /// can know how often it was used. One that is used up may still knock: to be told so, or to
+    /// be told again that it was let in.
+    fn invitations(&self) -> BTreeSet<NodeId> {
+        let (me, wall) = (self.me(), wall_clock());
+        let tickets = self.roster().tickets.values();
+        tickets
+            .filter(|ticket| ticket.created_by == me && ticket.expires_at >= wall)
+            .map(|ticket| ticket.key)
+            .collect()
     }
 
     /// The cluster has put this machine out. What the neighbours were being handed goes first: it
@@ -117,6 +131,7 @@ impl Core {
                 endpoints.push(*endpoint);
             }
         }
+        endpoints.truncate(PEER_ENDPOINTS_MAX);
         let gone = matches!(self.parts.gossip.status(id), Some(Status::Failed | Status::Left));
         Peer { id, endpoints, alive: !gone }
     }
@@ -138,7 +153,7 @@ impl Core {
             endpoints: self.endpoints.clone(),
             ssh_port: file.ssh_port,
             ssh_user: file.ssh_user.clone(),
-            os: crate::agent::machine::os_name(),
+            os: self.os.clone(),
             arch: std::env::consts::ARCH.to_owned(),
             joined_at: file.joined_at.unwrap_or(self.started_at),
             started_at: self.started_at,
@@ -147,31 +162,44 @@ impl Core {
         if last == Some(&facts) && !self.facts_outdated {
             return;
         }
-        self.facts_version = wall_clock().as_millis().max(self.facts_version + 1);
+        self.facts_version = wall_clock().as_millis().max(self.facts_version.saturating_add(1));
         facts.version = self.facts_version;
         self.facts_outdated = false;
         match SignedFacts::sign(&facts, &self.parts.key) {
             Ok(signed) => {
+                self.facts_problem = None;
                 let now = self.now();
                 self.parts.gossip.set_own_facts(now, &signed);
             }
-            Err(error) => self.parts.problems.push(error.to_string()),
+            Err(error) => self.facts_problem = Some(error.to_string()),
         }
     }
 
-    /// A neighbour told us under which address it sees us.
+    /// A neighbour told us under which address it sees us. One is believed at once; later ones
+    /// wait, because each is told to the whole cluster: behind some routers every neighbour sees
+    /// another port, and a neighbour may lie.
     pub(super) fn observed_address(&mut self, address: SocketAddr) {
-        /// A machine behind a changing address keeps only the newest of them.
-        const ENDPOINTS_KEPT: usize = ENDPOINTS_MAX;
-        if self.endpoints.contains(&address) {
+        if self.endpoints.contains(&address) || !interfaces::is_dialable(&address) {
             return;
         }
-        self.endpoints.push(address);
-        if self.endpoints.len() > ENDPOINTS_KEPT {
-            let oldest_observed = self.parts.own_endpoints.len().min(ENDPOINTS_KEPT - 1);
-            self.endpoints.remove(oldest_observed);
+        let now = self.now();
+        if self.observed_at.is_some_and(|last| now < last + OBSERVED_INTERVAL) {
+            self.observed_next = Some(address);
+            return;
         }
+        self.observed_at = Some(now);
+        self.observed_next = None;
+        // A machine behind a changing address keeps only the newest of them.
+        self.endpoints.truncate(self.parts.own_endpoints.len() + OBSERVED_MAX - 1);
+        self.endpoints.insert(self.parts.own_endpoints.len(), address);
         self.refresh_soon();
+    }
+
+    /// Gives the observed address that waits its turn.
+    pub(super) fn reconsider_observed(&mut self) {
+        if let Some(address) = self.observed_next.take() {
+            self.observed_address(address);
+        }
     }
 
     /// Members that answer, besides this one.
@@ -188,7 +216,7 @@ impl Core {
 
     /// Everybody, as `raptor members` shows them, by name.
     pub(super) fn members(&self) -> Vec<Member> {
-        let admissions = self.parts.document.members();
+        let admissions = &self.roster().members;
         let names: BTreeMap<NodeId, Name> =
             admissions.iter().map(|(node, admission)| (*node, admission.name.clone())).collect();
         let report = self.parts.mesh.report();
@@ -226,7 +254,7 @@ impl Core {
         extra: Vec<Change>,
         reply: Reply<Bootstrap>,
     ) {
-        let admissions = self.parts.document.members();
+        let admissions = &self.roster().members;
         let name = match admissions.get(&request.node) {
             Some(known) => known.name.clone(),
             None => view::free_name(&request.name, &|name| {
@@ -309,14 +337,16 @@ impl Core {
     /// Somebody knocks with a ticket's key.
     pub(super) fn handle_knock(&mut self, knock: KnockId, invitation: NodeId, request: &[u8]) {
         let asked = Knock::read(request, &self.parts.genesis.cluster_id(), invitation);
-        let ticket =
-            self.parts.document.tickets().into_iter().find(|(_, ticket)| ticket.key == invitation);
+        let me = self.me();
+        let made_here = |ticket: &TicketRecord| ticket.key == invitation && ticket.created_by == me;
+        let ticket = self.roster().tickets.iter().find(|(_, ticket)| made_here(ticket));
+        let ticket = ticket.map(|(id, ticket)| (id.clone(), ticket.clone()));
         let (asked, (id, ticket)) = match (asked, ticket) {
             (Ok(asked), Some(found)) => (asked, found),
             (Err(error), _) => return self.refuse_knock(knock, &error.to_string()),
             (_, None) => return self.refuse_knock(knock, "the ticket has been revoked"),
         };
-        let known = self.parts.document.members().contains_key(&asked.node);
+        let known = self.roster().members.contains_key(&asked.node);
         if !known && (ticket.uses_left == 0 || ticket.expires_at < wall_clock()) {
             return self.refuse_knock(knock, "the ticket has been used up or has expired");
         }

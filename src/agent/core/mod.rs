@@ -3,8 +3,10 @@
 mod commands;
 mod membership;
 mod network;
+mod roster;
 mod updates;
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::collections::VecDeque;
@@ -16,6 +18,8 @@ use tokio::sync::mpsc;
 
 use crate::agent::admission::KnockAnswer;
 use crate::agent::clock::Clock;
+use crate::agent::core::roster::Roster;
+use crate::agent::core::updates::Outgoing;
 use crate::agent::core::updates::PendingWrite;
 use crate::agent::directory::Directory;
 use crate::agent::error::AgentError;
@@ -24,8 +28,6 @@ use crate::agent::machine_file::MachineFile;
 use crate::agent::peer::client::PeerClient;
 use crate::agent::storage::Storage;
 use crate::config::document::Document;
-use crate::config::document::blob::Blob;
-use crate::config::document::views::Admission;
 use crate::config::home::Home;
 use crate::gossip::core::Gossip;
 use crate::mesh::core::Mesh;
@@ -43,8 +45,11 @@ use crate::model::time::Timestamp;
 /// How often the document is compared with a random member's, against losses that pushes missed.
 const SYNC_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Changes are gathered this long before the view of the members is made anew.
+/// Changes are gathered this long, at least, before the view of the members is made anew.
 const REFRESH_DELAY: Duration = Duration::from_millis(10);
+
+/// And this many times as long as that took last, so that it never fills the loop's time.
+const REFRESH_SHARE: u32 = 10;
 
 /// The parts an agent is made of, as the start-up made them.
 pub struct Parts {
@@ -97,11 +102,16 @@ pub struct Core {
     /// Writes on their way to the disk, in its order.
     pending: VecDeque<PendingWrite>,
     /// Updates that a neighbour has not been handed yet.
-    outbox: BTreeMap<NodeId, Vec<Blob>>,
+    outbox: BTreeMap<NodeId, Outgoing>,
     /// Neighbours that are being handed updates at the moment.
     pushing: BTreeSet<NodeId>,
+    /// Members with whom the document is being compared, and whether it must be once more.
+    syncing: BTreeMap<NodeId, bool>,
+    /// Members with whom a gossip exchange goes on.
+    exchanging: BTreeSet<NodeId>,
     /// Set when the view of the members must be made anew, and when.
     refresh_at: Option<Moment>,
+    refresh_delay: Duration,
     sync_at: Moment,
     /// Whether the readable export is behind the document.
     export_at: Option<Moment>,
@@ -113,8 +123,15 @@ pub struct Core {
     departs_by: Option<Moment>,
     /// Why the last write did not reach the disk.
     disk_problem: Option<String>,
-    /// The document's members as of the last refresh.
-    members_known: BTreeMap<NodeId, Admission>,
+    /// Why the facts could not be signed.
+    facts_problem: Option<String>,
+    /// The document's members as they were read last.
+    roster: OnceCell<Roster>,
+    /// The operating system's name.
+    os: String,
+    /// When an address that others see us at was believed last, and one that waits its turn.
+    observed_at: Option<Moment>,
+    observed_next: Option<SocketAddr>,
     inbox: mpsc::Sender<Inbox>,
 }
 
@@ -123,6 +140,10 @@ pub struct Core {
 pub enum Inbox {
     /// A neighbour has taken its updates, or could not.
     Pushed(NodeId),
+    /// The document was compared with a member's, or could not be.
+    Synced(NodeId),
+    /// A gossip exchange has ended.
+    Exchanged(NodeId),
     /// A newcomer's knock is decided.
     KnockDecided(KnockId, KnockAnswer),
 }
@@ -151,6 +172,9 @@ impl Core {
             pending: VecDeque::new(),
             outbox: BTreeMap::new(),
             pushing: BTreeSet::new(),
+            syncing: BTreeMap::new(),
+            exchanging: BTreeSet::new(),
+            refresh_delay: REFRESH_DELAY,
             refresh_at: Some(now),
             sync_at: now + SYNC_INTERVAL,
             export_at: Some(now),
@@ -159,7 +183,11 @@ impl Core {
             farewells: BTreeMap::new(),
             departs_by: None,
             disk_problem: None,
-            members_known: BTreeMap::new(),
+            facts_problem: None,
+            roster: OnceCell::new(),
+            os: crate::agent::machine::os_name(),
+            observed_at: None,
+            observed_next: None,
             inbox,
             parts,
         }
@@ -228,6 +256,8 @@ impl Core {
         if self.refresh_at.is_some_and(|due| due <= now) {
             self.refresh_at = None;
             self.refresh_members();
+            let took = self.now().since(now);
+            self.refresh_delay = (took * REFRESH_SHARE).max(REFRESH_DELAY);
         }
         if self.export_at.is_some_and(|due| due <= now) {
             self.export_at = None;
@@ -236,13 +266,15 @@ impl Core {
         if self.sync_at <= now {
             self.sync_at = now + SYNC_INTERVAL;
             self.sync_with_somebody();
+            self.retry_storage();
+            self.reconsider_observed();
         }
         self.settle();
     }
 
     /// Asks for a new view of the members soon; many changes make one.
     fn refresh_soon(&mut self) {
-        let due = self.now() + REFRESH_DELAY;
+        let due = self.now() + self.refresh_delay;
         self.refresh_at = Some(self.refresh_at.map_or(due, |earlier| earlier.min(due)));
     }
 
@@ -260,6 +292,10 @@ impl Core {
     pub fn handle_inbox(&mut self, message: Inbox) {
         match message {
             Inbox::Pushed(node) => self.pushed(node),
+            Inbox::Synced(node) => self.synced(node),
+            Inbox::Exchanged(node) => {
+                self.exchanging.remove(&node);
+            }
             Inbox::KnockDecided(knock, answer) => self.answer_knock(knock, &answer),
         }
     }
@@ -267,7 +303,8 @@ impl Core {
     /// The name the cluster gave this machine, else the one it asked for.
     fn own_name(&self) -> Name {
         let me = self.me();
-        self.members_known
+        self.roster()
+            .members
             .get(&me)
             .map_or_else(|| self.parts.file.name.clone(), |admission| admission.name.clone())
     }

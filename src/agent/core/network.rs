@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 
 use crate::agent::core::Core;
+use crate::agent::core::Inbox;
 use crate::gossip::core::Output as GossipOutput;
 use crate::mesh::output::Output as MeshOutput;
 use crate::mesh::output::Protocol;
@@ -122,14 +123,18 @@ impl Core {
         self.sync_with(node);
     }
 
-    /// Begins a push-pull of membership and facts.
+    /// Begins a push-pull of membership and facts, unless one with `node` goes on.
     pub(super) fn exchange_with(&mut self, node: NodeId) {
+        if !self.exchanging.insert(node) {
+            return;
+        }
         let request = self.parts.gossip.exchange_request();
-        let client = self.client.clone();
+        let (client, inbox) = (self.client.clone(), self.inbox.clone());
         tokio::spawn(async move {
             if let Err(error) = client.exchange(node, request).await {
                 tracing::debug!(node = %node.short(), %error, "an exchange failed");
             }
+            let _ = inbox.send(Inbox::Exchanged(node)).await;
         });
     }
 
@@ -143,13 +148,27 @@ impl Core {
         self.sync_with(chosen);
     }
 
-    /// Compares the document with `node`'s.
+    /// Compares the document with `node`'s. While that goes on already, once more afterwards: what
+    /// is new by then may have come too late for it.
     pub(super) fn sync_with(&mut self, node: NodeId) {
-        let client = self.client.clone();
+        if let Some(once_more) = self.syncing.get_mut(&node) {
+            *once_more = true;
+            return;
+        }
+        self.syncing.insert(node, false);
+        let (client, inbox) = (self.client.clone(), self.inbox.clone());
         tokio::spawn(async move {
             if let Err(error) = client.sync(node).await {
                 tracing::debug!(node = %node.short(), %error, "a sync failed");
             }
+            let _ = inbox.send(Inbox::Synced(node)).await;
         });
+    }
+
+    /// The document has been compared with `node`'s, or could not be.
+    pub(super) fn synced(&mut self, node: NodeId) {
+        if self.syncing.remove(&node) == Some(true) {
+            self.sync_with(node);
+        }
     }
 }

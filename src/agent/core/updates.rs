@@ -5,7 +5,6 @@ use crate::agent::clock::wall_clock;
 use crate::agent::core::Core;
 use crate::agent::core::Inbox;
 use crate::agent::error::AgentError;
-use crate::agent::storage::Job;
 use crate::agent::storage::Stored;
 use crate::config::change::Change;
 use crate::config::document::Applied;
@@ -16,8 +15,15 @@ use crate::model::identity::NodeId;
 /// Most bytes of updates in one message.
 const BATCH_SIZE_MAX: usize = 4 * 1024 * 1024;
 
-/// Updates that wait for a slow neighbour; beyond, the next sync makes up for them.
-const OUTBOX_MAX: usize = 1_000;
+/// Updates, and bytes of them, that wait for a slow neighbour; beyond, documents are compared
+/// instead.
+const OUTBOX_COUNT_MAX: usize = 1_000;
+const OUTBOX_SIZE_MAX: usize = 1024 * 1024;
+
+/// Writes, and bytes of them, that may wait for the disk; beyond, they are refused before the
+/// document has them.
+const PENDING_COUNT_MAX: usize = 256;
+const PENDING_SIZE_MAX: usize = 64 * 1024 * 1024;
 
 /// What happens once updates are on disk.
 pub type Completion = Box<dyn FnOnce(&mut Core, Result<(), AgentError>) + Send>;
@@ -25,8 +31,34 @@ pub type Completion = Box<dyn FnOnce(&mut Core, Result<(), AgentError>) + Send>;
 /// Updates on their way to the disk.
 pub struct PendingWrite {
     blobs: Vec<Blob>,
+    bytes: usize,
     source: Option<NodeId>,
     done: Completion,
+}
+
+/// What a neighbour has not been handed yet.
+#[derive(Debug, Default)]
+pub struct Outgoing {
+    blobs: Vec<Blob>,
+    bytes: usize,
+    /// Too much to be pushed: it is found by comparing documents.
+    is_behind: bool,
+}
+
+impl Outgoing {
+    fn add(&mut self, blobs: &[Blob]) {
+        self.bytes += size(blobs);
+        let count = self.blobs.len() + blobs.len();
+        if self.is_behind || self.bytes > OUTBOX_SIZE_MAX || count > OUTBOX_COUNT_MAX {
+            *self = Self { is_behind: true, ..Self::default() };
+        } else {
+            self.blobs.extend_from_slice(blobs);
+        }
+    }
+}
+
+fn size(blobs: &[Blob]) -> usize {
+    blobs.iter().map(|blob| blob.encoded().len()).sum()
 }
 
 impl Core {
@@ -34,6 +66,9 @@ impl Core {
     pub(super) fn write(&mut self, note: &str, changes: &[Change], done: Completion) {
         if !self.is_ready() {
             return done(self, Err(super::not_synced()));
+        }
+        if let Err(error) = self.check_backlog() {
+            return done(self, Err(error));
         }
         let written = self.parts.document.write(&self.parts.key, wall_clock(), note, changes);
         match written {
@@ -46,8 +81,31 @@ impl Core {
         }
     }
 
+    /// Refuses new updates while the disk is too far behind. Later is too late: an update that the
+    /// document has and the disk never gets would leave a gap before all that follow it.
+    fn check_backlog(&self) -> Result<(), AgentError> {
+        let bytes: usize = self.pending.iter().map(|write| write.bytes).sum();
+        if self.pending.len() < PENDING_COUNT_MAX && bytes < PENDING_SIZE_MAX {
+            return Ok(());
+        }
+        Err(AgentError::Unavailable("the disk is too far behind".to_owned()))
+    }
+
+    /// One that was put out may still ask for the news, and brings none itself: it could write
+    /// itself back in. Before this machine knows the members, it believes who introduced it.
+    fn check_source(&self, source: NodeId) -> Result<(), AgentError> {
+        let members = &self.roster().members;
+        if members.contains_key(&source) || !members.contains_key(&self.me()) {
+            return Ok(());
+        }
+        Err(AgentError::Forbidden(format!("{} is no member", source.short())))
+    }
+
     /// Takes updates that `source` passed on; `done` runs once the new ones are on disk.
     pub(super) fn apply(&mut self, source: NodeId, blobs: Vec<Blob>, done: Completion) {
+        if let Err(error) = self.check_backlog().and_then(|()| self.check_source(source)) {
+            return done(self, Err(error));
+        }
         let mut accepted = Vec::new();
         for blob in blobs {
             match self.parts.document.apply(blob) {
@@ -70,12 +128,22 @@ impl Core {
     }
 
     fn store(&mut self, blobs: Vec<Blob>, source: Option<NodeId>, done: Completion) {
+        self.forget_roster();
         self.refresh_soon();
-        if self.parts.storage.queue(Job::Append(blobs.clone())) {
-            self.pending.push_back(PendingWrite { blobs, source, done });
+        if self.parts.storage.append(blobs.clone()) {
+            let bytes = size(&blobs);
+            self.pending.push_back(PendingWrite { blobs, bytes, source, done });
         } else {
-            let error = AgentError::Unavailable("the disk is too far behind".to_owned());
-            done(self, Err(error));
+            let reason = "the thread that writes to the disk has died".to_owned();
+            self.disk_problem = Some(reason.clone());
+            done(self, Err(AgentError::Bug(reason)));
+        }
+    }
+
+    /// Tries again what the disk refused, so that it is mended without another write.
+    pub(super) fn retry_storage(&mut self) {
+        if self.disk_problem.is_some() && self.pending.is_empty() {
+            self.store(Vec::new(), None, Box::new(|_, _| {}));
         }
     }
 
@@ -87,9 +155,8 @@ impl Core {
             Ok(log_is_long) => {
                 self.export_soon();
                 if log_is_long {
-                    // Asked for again after the next write when there is no room for it.
-                    let blobs = self.parts.document.blobs().to_vec();
-                    let _ = self.parts.storage.queue(Job::Compact(blobs));
+                    let document = &self.parts.document;
+                    self.parts.storage.compact(|| document.blobs().to_vec());
                 }
                 self.pass_on(&write.blobs, write.source);
                 (write.done)(self, Ok(()));
@@ -105,16 +172,13 @@ impl Core {
 
     /// Hands new updates to the neighbours, but not back to where they came from.
     fn pass_on(&mut self, blobs: &[Blob], source: Option<NodeId>) {
+        if blobs.is_empty() {
+            return;
+        }
         let neighbours: Vec<NodeId> =
             self.parts.mesh.report().links.iter().map(|link| link.peer).collect();
-        for node in neighbours {
-            if Some(node) == source {
-                continue;
-            }
-            let waiting = self.outbox.entry(node).or_default();
-            if waiting.len() < OUTBOX_MAX {
-                waiting.extend_from_slice(blobs);
-            }
+        for node in neighbours.into_iter().filter(|node| Some(*node) != source) {
+            self.outbox.entry(node).or_default().add(blobs);
             self.push_to(node);
         }
     }
@@ -124,9 +188,11 @@ impl Core {
         if self.pushing.contains(&node) {
             return;
         }
-        let Some(blobs) = self.outbox.remove(&node).filter(|blobs| !blobs.is_empty()) else {
-            return;
-        };
+        let Some(outgoing) = self.outbox.remove(&node) else { return };
+        if outgoing.is_behind {
+            return self.sync_with(node);
+        }
+        let blobs = outgoing.blobs;
         self.pushing.insert(node);
         let (client, inbox) = (self.client.clone(), self.inbox.clone());
         tokio::spawn(async move {
@@ -157,8 +223,8 @@ impl Core {
     }
 
     pub(super) fn export_document(&mut self) {
-        let value = self.parts.document.value();
-        if !self.parts.storage.queue(Job::Export(value)) {
+        let document = &self.parts.document;
+        if !self.parts.storage.export(|| document.value()) {
             self.export_soon();
         }
     }
