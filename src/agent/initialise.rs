@@ -179,11 +179,7 @@ pub fn initialise(home: &Home, request: &InitRequest) -> Result<InitReply, HomeE
 }
 
 /// A machine whose agent runs is left as it is: it has all that [`initialise`] gives.
-fn of_running(
-    home: &Home,
-    request: &InitRequest,
-    held: LockError,
-) -> Result<InitReply, HomeError> {
+fn of_running(home: &Home, request: &InitRequest, held: LockError) -> Result<InitReply, HomeError> {
     let (key, file) = load(home)?;
     match (&file.genesis, &request.found) {
         // It is only just being made, by somebody else.

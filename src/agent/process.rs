@@ -1,5 +1,6 @@
 //! Running a program on this machine for somebody else, with its output as it comes.
 
+use std::ffi::OsString;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::process::Stdio;
@@ -14,6 +15,7 @@ use tokio::io::AsyncReadExt;
 use tokio::process::Child;
 use tokio::process::Command;
 use tokio::sync::mpsc;
+use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::agent::api::ExecStream;
@@ -40,77 +42,77 @@ pub enum ProcessEvent {
     Failed(String),
 }
 
+/// How long a program that has ended is still listened to when something it left behind holds its
+/// output open and says nothing.
+pub(super) const LINGER: Duration = Duration::from_millis(500);
+
 /// Runs `argv` in a process group of its own and sends what happens to `events`. Ends the whole
-/// group when `limit` has passed or when nobody listens any more.
+/// group when `limit` has passed or when nobody listens any more, and when this is dropped.
 pub async fn run(argv: &[String], limit: Duration, events: mpsc::Sender<ProcessEvent>) {
-    let mut child = match spawn(argv) {
-        Ok(child) => child,
+    let mut group = match spawn(argv) {
+        Ok(group) => group,
         Err(reason) => {
             let _ = events.send(ProcessEvent::Failed(reason)).await;
             return;
         }
     };
-    let _ = events.send(ProcessEvent::Started).await;
-    let streams = forward_both(&mut child, &events);
-    let finished = tokio::select! {
-        ((), ()) = streams => true,
-        () = events.closed() => false,
-        () = tokio::time::sleep(limit) => false,
-    };
-    let last = if finished {
-        // Both streams are closed; a program that closed them and runs on has until the limit.
-        match timeout(limit, child.wait()).await {
-            Ok(Ok(status)) => ProcessEvent::Exited(exit_code(status)),
-            Ok(Err(error)) => ProcessEvent::Failed(format!("cannot wait for it: {error}")),
-            Err(_) => timed_out(limit),
+    let deadline = tokio::time::sleep(limit);
+    let last = tokio::select! {
+        status = converse(&mut group, &events) => match status {
+            Ok(status) => ProcessEvent::Exited(exit_code(status)),
+            Err(error) => ProcessEvent::Failed(format!("cannot wait for it: {error}")),
+        },
+        () = events.closed() => ProcessEvent::Failed("nobody listens any more".to_owned()),
+        () = deadline => {
+            let limit = humantime::format_duration(limit);
+            ProcessEvent::Failed(format!("did not end within {limit} and was stopped"))
         }
-    } else {
-        timed_out(limit)
     };
-    if matches!(last, ProcessEvent::Failed(_)) {
-        end(&mut child).await;
+    match last {
+        // What it left running in the background was meant to stay.
+        ProcessEvent::Exited(_) => group.release(),
+        _ => group.end().await,
     }
     let _ = events.send(last).await;
 }
 
-fn timed_out(limit: Duration) -> ProcessEvent {
-    let limit = humantime::format_duration(limit);
-    ProcessEvent::Failed(format!("did not end within {limit} and was stopped"))
-}
-
-fn spawn(argv: &[String]) -> Result<Child, String> {
+fn spawn(argv: &[String]) -> Result<Group, String> {
     let (program, arguments) = argv.split_first().ok_or("no program was named")?;
-    Command::new(program)
-        .args(arguments)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .process_group(0)
-        .kill_on_drop(true)
-        .spawn()
-        .map_err(|error| format!("{program}: {error}"))
+    let mut command = Command::new(program);
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    Group::spawn(command).map_err(|error| format!("{program}: {error}"))
 }
 
-async fn forward_both(child: &mut Child, events: &mpsc::Sender<ProcessEvent>) -> ((), ()) {
-    let stdout = child.stdout.take();
-    let stderr = child.stderr.take();
-    tokio::join!(
-        forward(stdout, ExecStream::Stdout, events),
-        forward(stderr, ExecStream::Stderr, events)
-    )
+/// Tells of the program until it and its output have ended.
+async fn converse(
+    group: &mut Group,
+    events: &mpsc::Sender<ProcessEvent>,
+) -> std::io::Result<ExitStatus> {
+    let _ = events.send(ProcessEvent::Started).await;
+    let stdout = group.child.stdout.take();
+    let stderr = group.child.stderr.take();
+    let (gone, is_gone) = watch::channel(false);
+    let (status, (), ()) = tokio::join!(
+        async {
+            let status = group.child.wait().await;
+            gone.send_replace(true);
+            status
+        },
+        forward(stdout, ExecStream::Stdout, is_gone.clone(), events),
+        forward(stderr, ExecStream::Stderr, is_gone, events),
+    );
+    status
 }
 
 async fn forward(
     reader: Option<impl AsyncRead + Unpin>,
     stream: ExecStream,
+    mut is_gone: watch::Receiver<bool>,
     events: &mpsc::Sender<ProcessEvent>,
 ) {
     let Some(mut reader) = reader else { return };
     let mut buffer = vec![0u8; CHUNK_SIZE];
-    while let Ok(length) = reader.read(&mut buffer).await {
-        if length == 0 {
-            break;
-        }
+    while let Some(length) = read_until_gone(&mut reader, &mut buffer, &mut is_gone).await {
         let chunk = Bytes::copy_from_slice(&buffer[..length]);
         if events.send(ProcessEvent::Output(stream, chunk)).await.is_err() {
             break;
@@ -118,24 +120,85 @@ async fn forward(
     }
 }
 
+/// Reads what a program wrote; none at the end of it, or when the program is gone and what it left
+/// behind is silent.
+pub(super) async fn read_until_gone(
+    reader: &mut (impl AsyncRead + Unpin),
+    buffer: &mut [u8],
+    is_gone: &mut watch::Receiver<bool>,
+) -> Option<usize> {
+    let silence = async {
+        // A sender that is gone means the same as one that spoke.
+        let _ = is_gone.wait_for(|gone| *gone).await;
+        tokio::time::sleep(LINGER).await;
+    };
+    tokio::select! {
+        biased;
+        read = reader.read(buffer) => read.ok().filter(|length| *length > 0),
+        () = silence => None,
+    }
+}
+
+/// A program with all that it starts: a process group of its own, ended when this is dropped.
+#[derive(Debug)]
+pub(super) struct Group {
+    pub(super) child: Child,
+    id: Option<Pid>,
+}
+
+impl Group {
+    /// Starts `command` as the leader of a group. It learns nothing of how this agent was started.
+    pub(super) fn spawn(mut command: Command) -> std::io::Result<Self> {
+        for name in own_settings() {
+            command.env_remove(name);
+        }
+        Ok(Self::of(command.process_group(0).kill_on_drop(true).spawn()?))
+    }
+
+    /// The group that `child` leads.
+    pub(super) fn of(child: Child) -> Self {
+        let id = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+        Self { child, id }
+    }
+
+    fn signal(&self, signal: Signal) {
+        if let Some(group) = self.id {
+            let _ = kill_process_group(group, signal);
+        }
+    }
+
+    /// Ends the whole group: first politely, then not.
+    async fn end(mut self) {
+        self.signal(Signal::TERM);
+        let _ = timeout(GRACE, self.child.wait()).await;
+        // Also when the leader went: what it left behind in its group goes too.
+        self.signal(Signal::KILL);
+        let _ = self.child.wait().await;
+        self.release();
+    }
+
+    /// The program has ended by itself: what is left of its group stays.
+    pub(super) fn release(mut self) {
+        self.id = None;
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        self.signal(Signal::KILL);
+    }
+}
+
+/// The variables that steer raptor itself: they were meant for whoever started the agent.
+pub(super) fn own_settings() -> impl Iterator<Item = OsString> {
+    let names = std::env::vars_os().map(|(name, _)| name);
+    names.filter(|name| name.to_str().is_some_and(|name| name.starts_with("RAPTOR_")))
+}
+
 /// The exit status as shells number it.
 #[must_use]
 pub fn exit_code(status: ExitStatus) -> i32 {
     status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or_default())
-}
-
-/// Ends the program's whole group: first politely, then not.
-async fn end(child: &mut Child) {
-    let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
-    let Some(group) = group else { return };
-    let _ = kill_process_group(group, Signal::TERM);
-    if timeout(GRACE, child.wait()).await.is_err() {
-        let _ = kill_process_group(group, Signal::KILL);
-        let _ = child.wait().await;
-    } else {
-        // The leader is gone; what it left behind in its group goes too.
-        let _ = kill_process_group(group, Signal::KILL);
-    }
 }
 
 #[cfg(test)]
@@ -191,5 +254,77 @@ mod tests {
         let stat = format!("/proc/{}/stat", child.unwrap().trim());
         let gone = std::fs::read_to_string(stat).map_or(true, |text| text.contains(" Z "));
         assert!(gone, "the background child survived");
+    }
+
+    /// The process id that a program printed on its first line.
+    async fn printed(receiver: &mut mpsc::Receiver<ProcessEvent>) -> u32 {
+        loop {
+            if let ProcessEvent::Output(_, bytes) = receiver.recv().await.unwrap() {
+                return String::from_utf8_lossy(&bytes).trim().parse().unwrap();
+            }
+        }
+    }
+
+    async fn wait_until_gone(process: u32) {
+        let is_gone = || {
+            let stat = std::fs::read_to_string(format!("/proc/{process}/stat"));
+            stat.map_or(true, |text| text.contains(") Z "))
+        };
+        let gone = async {
+            while !is_gone() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(Duration::from_secs(20), gone).await.expect("it survived");
+    }
+
+    fn sleeper() -> Vec<String> {
+        ["sh", "-c", "sleep 1000 & echo $!; wait"].map(str::to_owned).to_vec()
+    }
+
+    #[tokio::test]
+    async fn when_nobody_listens_it_is_ended_with_its_children() {
+        let (sender, mut receiver) = mpsc::channel(EVENT_QUEUE);
+        let running = tokio::spawn(async move { run(&sleeper(), LONG, sender).await });
+        let child = printed(&mut receiver).await;
+        drop(receiver);
+        wait_until_gone(child).await;
+        running.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn when_its_run_is_dropped_it_is_ended_with_its_children() {
+        let (sender, mut receiver) = mpsc::channel(EVENT_QUEUE);
+        let running = tokio::spawn(async move { run(&sleeper(), LONG, sender).await });
+        let child = printed(&mut receiver).await;
+        running.abort();
+        wait_until_gone(child).await;
+    }
+
+    #[tokio::test]
+    async fn what_it_leaves_in_the_background_is_not_waited_for_and_stays() {
+        let events = collect(&["sh", "-c", "sleep 1000 & echo $!"], LONG).await;
+        assert_eq!(events.last(), Some(&ProcessEvent::Exited(0)));
+        let Some(ProcessEvent::Output(_, bytes)) = events.get(1) else { panic!("{events:?}") };
+        let child: i32 = String::from_utf8_lossy(bytes).trim().parse().unwrap();
+        let child = Pid::from_raw(child).unwrap();
+        rustix::process::kill_process(child, Signal::KILL).expect("it was ended");
+    }
+
+    #[tokio::test]
+    async fn a_flood_of_output_waits_for_its_reader_and_arrives_whole() {
+        let script = "head -c 3000000 /dev/zero";
+        let argv = ["sh", "-c", script].map(str::to_owned).to_vec();
+        let (sender, mut receiver) = mpsc::channel(1);
+        let running = tokio::spawn(async move { run(&argv, LONG, sender).await });
+        let mut bytes = 0;
+        while let Some(event) = receiver.recv().await {
+            if let ProcessEvent::Output(_, chunk) = event {
+                bytes += chunk.len();
+                tokio::task::yield_now().await;
+            }
+        }
+        running.await.unwrap();
+        assert_eq!(bytes, 3_000_000);
     }
 }

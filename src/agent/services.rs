@@ -117,7 +117,11 @@ impl Services {
         let (me, client, node) = (self.me, self.client.clone(), member.id);
         let running = async move {
             if node == me {
-                process::run(&request.argv, limit, sender).await;
+                // A task of its own: it ends the program in good order when nobody listens.
+                let run = tokio::spawn(async move {
+                    process::run(&request.argv, limit, sender).await;
+                });
+                let _ = run.await;
                 return;
             }
             let late = sender.clone();

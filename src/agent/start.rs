@@ -282,3 +282,6 @@ async fn answering_ssh_port(port: Option<u16>) -> Option<u16> {
     let port = port?;
     crate::agent::machine::greets_as_ssh(port).await.then_some(port)
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,12 +6,17 @@ use tokio::io::AsyncRead;
 use tokio::io::AsyncReadExt;
 use tokio::io::AsyncWrite;
 use tokio::io::AsyncWriteExt;
-use tokio::process::Child;
+use tokio::io::split;
 use tokio::process::ChildStdin;
 use tokio::process::Command;
+use tokio::sync::Mutex;
+use tokio::sync::watch;
 
 use crate::agent::api::TerminalRequest;
+use crate::agent::process::Group;
 use crate::agent::process::exit_code;
+use crate::agent::process::own_settings;
+use crate::agent::process::read_until_gone;
 use crate::agent::terminal_frame::ClientFrame;
 use crate::agent::terminal_frame::Frame;
 use crate::agent::terminal_frame::FrameDecoder;
@@ -27,34 +32,30 @@ const CANNOT_START: i32 = 127;
 const END_OF_TRANSMISSION: u8 = 4;
 
 /// Serves one session over `stream` until the program ends or the caller hangs up. The program is
-/// the login shell unless the request names one; with no rows it gets pipes and no terminal.
-pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, request: TerminalRequest) {
+/// the login shell unless the request names one; with no rows it gets pipes and no terminal. When
+/// the caller hangs up the program is ended with all that it started.
+pub async fn serve<S: AsyncRead + AsyncWrite>(stream: S, request: TerminalRequest) {
+    let (reader, writer) = split(stream);
+    let mut writer = writer;
     let outcome = match open(&request) {
-        Ok(Opened::Terminal(pty, child)) => {
-            let (output, input) = pty.into_split();
-            relay(&mut stream, output, Input::Terminal(input), child).await
-        }
-        Ok(Opened::Pipes(mut child)) => {
-            let input = child.stdin.take();
-            match child.stdout.take() {
-                Some(output) => relay(&mut stream, output, Input::Pipe(input), child).await,
-                None => None,
-            }
-        }
+        Ok(session) => relay(reader, &mut writer, session).await,
         Err(error) => {
             let text = format!("raptor: cannot start it: {error}\r\n").into_bytes();
-            send(&mut stream, &ServerFrame::Data(text)).await.and(Some(CANNOT_START))
+            send(&mut writer, &ServerFrame::Data(text)).await.and(Some(CANNOT_START))
         }
     };
     if let Some(status) = outcome {
-        let _ = send(&mut stream, &ServerFrame::Exit(status)).await;
-        let _ = stream.shutdown().await;
+        let _ = send(&mut writer, &ServerFrame::Exit(status)).await;
+        let _ = writer.shutdown().await;
     }
 }
 
-enum Opened {
-    Terminal(pty_process::Pty, Child),
-    Pipes(Child),
+/// A program that was started, and its ends of what it reads and writes.
+struct Session {
+    group: Group,
+    input: Input,
+    output: Box<dyn AsyncRead + Send + Unpin>,
+    errors: Box<dyn AsyncRead + Send + Unpin>,
 }
 
 /// Where what is typed goes.
@@ -63,61 +64,108 @@ enum Input {
     Pipe(Option<ChildStdin>),
 }
 
-fn open(request: &TerminalRequest) -> Result<Opened, pty_process::Error> {
+fn open(request: &TerminalRequest) -> Result<Session, pty_process::Error> {
     let shell = std::env::var("SHELL").unwrap_or_else(|_| "/bin/sh".to_owned());
     let login = [shell, "-l".to_owned()];
     let argv = if request.argv.is_empty() { &login[..] } else { &request.argv[..] };
     let (program, arguments) = argv.split_first().unwrap_or((&login[0], &[]));
     if request.rows == 0 {
-        let child = Command::new(program)
-            .args(arguments)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            // What goes wrong is told in line: a session has one stream of output.
-            .stderr(Stdio::inherit())
-            .kill_on_drop(true)
-            .spawn()?;
-        return Ok(Opened::Pipes(child));
+        let mut command = Command::new(program);
+        command.args(arguments);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut group = Group::spawn(command)?;
+        let input = Input::Pipe(group.child.stdin.take());
+        let output = group.child.stdout.take().map_or_else(nothing, boxed);
+        let errors = group.child.stderr.take().map_or_else(nothing, boxed);
+        return Ok(Session { group, input, output, errors });
     }
     let (pty, pts) = pty_process::open()?;
     pty.resize(pty_process::Size::new(request.rows, request.columns))?;
-    let child = pty_process::Command::new(program)
-        .args(arguments)
-        .env("TERM", &request.term)
-        .kill_on_drop(true)
-        .spawn(pts)?;
-    Ok(Opened::Terminal(pty, child))
+    let mut command = pty_process::Command::new(program).args(arguments);
+    for name in own_settings() {
+        command = command.env_remove(name);
+    }
+    // The terminal makes the program the leader of a session, and so of a group.
+    let child = command.env("TERM", &request.term).kill_on_drop(true).spawn(pts)?;
+    let (output, input) = pty.into_split();
+    Ok(Session {
+        group: Group::of(child),
+        input: Input::Terminal(input),
+        output: boxed(output),
+        errors: nothing(),
+    })
 }
 
-/// Carries bytes both ways. Returns the exit status, or none when the caller hung up first.
-async fn relay<S: AsyncRead + AsyncWrite + Unpin>(
-    stream: &mut S,
-    mut output: impl AsyncRead + Unpin,
-    mut input: Input,
-    mut child: Child,
+fn boxed(reader: impl AsyncRead + Send + Unpin + 'static) -> Box<dyn AsyncRead + Send + Unpin> {
+    Box::new(reader)
+}
+
+fn nothing() -> Box<dyn AsyncRead + Send + Unpin> {
+    Box::new(tokio::io::empty())
+}
+
+/// Carries bytes both ways, each at its own pace: a program may wait for its output to be read
+/// before it reads on. Returns the exit status, or none when the caller hung up first.
+async fn relay(
+    reader: impl AsyncRead + Unpin,
+    writer: &mut (impl AsyncWrite + Unpin),
+    session: Session,
 ) -> Option<i32> {
-    let mut frames = FrameDecoder::default();
-    let mut incoming = vec![0u8; CHUNK_SIZE];
-    let mut outgoing = vec![0u8; CHUNK_SIZE];
-    loop {
-        tokio::select! {
-            read = output.read(&mut outgoing) => match read {
-                // The last writer of the other side is gone.
-                Ok(0) | Err(_) => break,
-                Ok(length) => {
-                    send(stream, &ServerFrame::Data(outgoing[..length].to_vec())).await?;
-                }
+    let Session { mut group, input, output, errors } = session;
+    let (gone, is_gone) = watch::channel(false);
+    let writer = Mutex::new(writer);
+    let ended = async {
+        let (status, said, complained) = tokio::join!(
+            async {
+                let status = group.child.wait().await;
+                gone.send_replace(true);
+                status
             },
-            read = stream.read(&mut incoming) => {
-                let length = read.ok().filter(|&length| length > 0)?;
-                frames.push(&incoming[..length]);
-                while let Some(frame) = frames.next_frame().ok()? {
-                    apply(&mut input, frame).await;
-                }
+            tell(output, &writer, is_gone.clone(), ServerFrame::Data),
+            tell(errors, &writer, is_gone.clone(), ServerFrame::Error),
+        );
+        said.and(complained)?;
+        status.ok().map(exit_code)
+    };
+    let status = tokio::select! {
+        status = ended => status,
+        () = listen(reader, input) => None,
+    };
+    if status.is_some() {
+        group.release();
+    }
+    status
+}
+
+/// Carries what the program says; none when the caller hung up.
+async fn tell<W: AsyncWrite + Unpin>(
+    mut output: impl AsyncRead + Unpin,
+    writer: &Mutex<&mut W>,
+    mut is_gone: watch::Receiver<bool>,
+    frame: impl Fn(Vec<u8>) -> ServerFrame,
+) -> Option<()> {
+    let mut buffer = vec![0u8; CHUNK_SIZE];
+    while let Some(length) = read_until_gone(&mut output, &mut buffer, &mut is_gone).await {
+        let frame = frame(buffer[..length].to_vec());
+        send(&mut **writer.lock().await, &frame).await?;
+    }
+    Some(())
+}
+
+/// Carries what the caller types, until it hangs up or speaks nonsense.
+async fn listen(mut reader: impl AsyncRead + Unpin, mut input: Input) {
+    let mut frames = FrameDecoder::default();
+    let mut buffer = vec![0u8; CHUNK_SIZE];
+    while let Some(length) = reader.read(&mut buffer).await.ok().filter(|length| *length > 0) {
+        frames.push(&buffer[..length]);
+        loop {
+            match frames.next_frame() {
+                Ok(Some(frame)) => apply(&mut input, frame).await,
+                Ok(None) => break,
+                Err(_) => return,
             }
         }
     }
-    child.wait().await.ok().map(exit_code)
 }
 
 /// A program that stopped listening is no reason to stop hearing what it says.
@@ -142,7 +190,8 @@ async fn apply(input: &mut Input, frame: ClientFrame) {
 async fn send(stream: &mut (impl AsyncWrite + Unpin), frame: &ServerFrame) -> Option<()> {
     let mut bytes = Vec::new();
     frame.encode(&mut bytes);
-    stream.write_all(&bytes).await.ok()
+    stream.write_all(&bytes).await.ok()?;
+    stream.flush().await.ok()
 }
 
 #[cfg(test)]
@@ -171,7 +220,7 @@ mod tests {
         let (mut text, mut status) = (Vec::new(), None);
         while let Some(frame) = frames.next_frame().unwrap() {
             match frame {
-                ServerFrame::Data(data) => text.extend(data),
+                ServerFrame::Data(data) | ServerFrame::Error(data) => text.extend(data),
                 ServerFrame::Exit(code) => status = Some(code),
             }
         }
@@ -198,5 +247,69 @@ mod tests {
         let (text, status) = session(24, &["/nonexistent"], &[]).await;
         assert!(text.contains("cannot start it"), "{text}");
         assert_eq!(status, CANNOT_START);
+    }
+
+    #[tokio::test]
+    async fn what_a_program_complains_of_comes_apart_from_what_it_says() {
+        let (text, _) = session(0, &["sh", "-c", "echo wrong >&2"], &[]).await;
+        assert_eq!(text, "wrong\n");
+    }
+
+    #[tokio::test]
+    async fn much_input_is_answered_while_it_is_still_sent() {
+        let request = TerminalRequest {
+            rows: 0,
+            columns: 0,
+            term: String::new(),
+            argv: vec!["cat".to_owned()],
+        };
+        let (near, far) = tokio::io::duplex(1024);
+        let serving = tokio::spawn(serve(far, request));
+        let (mut reader, mut writer) = split(near);
+        let typing = async {
+            let mut bytes = Vec::new();
+            ClientFrame::Data(vec![b'x'; 1_000_000]).encode(&mut bytes);
+            ClientFrame::EndOfInput.encode(&mut bytes);
+            writer.write_all(&bytes).await.unwrap();
+        };
+        let mut received = Vec::new();
+        let exchange = async { tokio::join!(typing, reader.read_to_end(&mut received)) };
+        let limit = std::time::Duration::from_secs(30);
+        tokio::time::timeout(limit, exchange).await.expect("both sides wait").1.unwrap();
+        assert!(received.len() > 1_000_000);
+        serving.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn hanging_up_ends_what_the_program_started() {
+        for rows in [0, 24] {
+            let script = "sleep 1000 & echo $!; wait";
+            let argv = ["sh", "-c", script].map(str::to_owned).to_vec();
+            let request = TerminalRequest { rows, columns: 80, term: "xterm".to_owned(), argv };
+            let (mut near, far) = tokio::io::duplex(1024);
+            let serving = tokio::spawn(serve(far, request));
+            let mut frames = FrameDecoder::default();
+            let mut text = String::new();
+            while !text.ends_with('\n') {
+                let mut buffer = [0; 64];
+                let length = near.read(&mut buffer).await.unwrap();
+                frames.push(&buffer[..length]);
+                while let Some(ServerFrame::Data(data)) = frames.next_frame().unwrap() {
+                    text.push_str(&String::from_utf8(data).unwrap());
+                }
+            }
+            drop(near);
+            serving.await.unwrap();
+            let stat = format!("/proc/{}/stat", text.trim());
+            let is_gone =
+                || std::fs::read_to_string(&stat).map_or(true, |text| text.contains(") Z "));
+            let gone = async {
+                while !is_gone() {
+                    tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+                }
+            };
+            let limit = std::time::Duration::from_secs(20);
+            tokio::time::timeout(limit, gone).await.expect("it survived");
+        }
     }
 }

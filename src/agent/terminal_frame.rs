@@ -14,6 +14,7 @@ const DATA: u8 = 0;
 const RESIZE: u8 = 1;
 const EXIT: u8 = 2;
 const END_OF_INPUT: u8 = 3;
+const ERROR: u8 = 4;
 
 /// What the caller sends.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +37,8 @@ pub enum ClientFrame {
 pub enum ServerFrame {
     /// Output.
     Data(Vec<u8>),
+    /// What a program without a terminal wrote to its standard error.
+    Error(Vec<u8>),
     /// The program's exit status (128 + N when signal N ended it); the last frame.
     Exit(i32),
 }
@@ -65,7 +68,7 @@ pub trait Frame: Sized {
 impl Frame for ClientFrame {
     fn encode(&self, output: &mut Vec<u8>) {
         match self {
-            Self::Data(data) => encode_data(data, output),
+            Self::Data(data) => encode_data(DATA, data, output),
             Self::Resize { rows, columns } => {
                 let [a, b] = rows.to_be_bytes();
                 let [c, d] = columns.to_be_bytes();
@@ -92,7 +95,8 @@ impl Frame for ClientFrame {
 impl Frame for ServerFrame {
     fn encode(&self, output: &mut Vec<u8>) {
         match self {
-            Self::Data(data) => encode_data(data, output),
+            Self::Data(data) => encode_data(DATA, data, output),
+            Self::Error(data) => encode_data(ERROR, data, output),
             Self::Exit(status) => encode_one(EXIT, &status.to_be_bytes(), output),
         }
     }
@@ -100,6 +104,7 @@ impl Frame for ServerFrame {
     fn decode(kind: u8, payload: &[u8]) -> Result<Option<Self>, FrameError> {
         match (kind, payload) {
             (DATA, data) => Ok(Some(Self::Data(data.to_vec()))),
+            (ERROR, data) => Ok(Some(Self::Error(data.to_vec()))),
             (EXIT, &[a, b, c, d]) => Ok(Some(Self::Exit(i32::from_be_bytes([a, b, c, d])))),
             (EXIT, _) => Err(FrameError { kind, length: payload.len() }),
             _ => Ok(None),
@@ -107,9 +112,9 @@ impl Frame for ServerFrame {
     }
 }
 
-fn encode_data(data: &[u8], output: &mut Vec<u8>) {
+fn encode_data(kind: u8, data: &[u8], output: &mut Vec<u8>) {
     for piece in data.chunks(PAYLOAD_LENGTH_MAX) {
-        encode_one(DATA, piece, output);
+        encode_one(kind, piece, output);
     }
 }
 

@@ -228,19 +228,19 @@ mod tests {
             rest: serde_json::Map::default(),
         };
         let ids: Vec<NodeId> = members(&["a", "b", "c", "d"]).iter().map(|one| one.id).collect();
-        let mut named: BTreeMap<NodeId, Admission> = [
+        let mut admitted: BTreeMap<NodeId, Admission> = [
             (ids[0], admission("box", 2)),
             (ids[1], admission("box", 1)),
             (ids[2], admission("box-2", 9)),
             (ids[3], admission("box", 3)),
         ]
         .into();
-        make_names_unique(&mut named);
-        let names: Vec<&str> = ids.iter().map(|id| named[id].name.as_str()).collect();
+        make_names_unique(&mut admitted);
+        let names: Vec<&str> = ids.iter().map(|id| admitted[id].name.as_str()).collect();
         assert_eq!(names, ["box-3", "box", "box-2", "box-4"]);
-        let before = named.clone();
-        make_names_unique(&mut named);
-        assert_eq!(named, before);
+        let before = admitted.clone();
+        make_names_unique(&mut admitted);
+        assert_eq!(admitted, before);
     }
 
     #[test]

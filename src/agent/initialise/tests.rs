@@ -34,10 +34,7 @@ fn twice_gives_the_same_answer_also_while_the_agent_runs() {
     let lock = StateLock::acquire(&home.lock_file()).unwrap();
     assert_eq!(initialise(&home, &request(Some(1))).unwrap(), first);
     assert_eq!(initialise(&home, &request(None)).unwrap(), first);
-    assert!(matches!(
-        initialise(&home, &request(Some(2))),
-        Err(HomeError::OtherCluster { .. })
-    ));
+    assert!(matches!(initialise(&home, &request(Some(2))), Err(HomeError::OtherCluster { .. })));
     let told = bootstrap(first.genesis.clone().unwrap());
     assert_eq!(adopt(&home, &told, false).unwrap(), first);
     let other = Genesis { nonce: 9, ..told.genesis.clone() };

@@ -40,6 +40,9 @@ use crate::model::identity::NodeId;
 /// How long an exchange, a sync or a push may take as a whole.
 const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Rounds of one sync: what is left then is found by the next.
+const SYNC_ROUNDS_MAX: usize = 256;
+
 /// Asks other members over streams.
 #[derive(Clone)]
 pub struct PeerClient {
@@ -164,31 +167,43 @@ impl PeerClient {
         .await
     }
 
-    /// Brings the document of both sides to the same state.
+    /// Brings the document of both sides to the same state, in as many rounds as that takes.
     ///
     /// # Errors
     /// When `node` cannot be reached, answers nonsense, or the disk refuses what it sent.
     pub async fn sync(&self, node: NodeId) -> Result<(), AgentError> {
-        within(EXCHANGE_TIMEOUT, async {
-            let ours = self.handle.ask(Command::Versions).await?;
-            let (mut send, mut receive) = self.open(node, &Request::Sync).await?;
-            write(&mut send, &ours.digest()).await?;
-            let theirs = read(&mut receive).await?;
-            if theirs.is_empty() {
-                return Ok(());
+        let mut last = None;
+        for _ in 0..SYNC_ROUNDS_MAX {
+            let found = within(EXCHANGE_TIMEOUT, self.sync_once(node)).await?;
+            // A round that brought nothing further (one side refuses what it gets) ends it, too.
+            if found.is_none() || found == last {
+                break;
             }
-            let theirs = Versions::decode(&theirs).map_err(|error| unavailable(&error))?;
-            let missing = self.handle.ask(|reply| Command::Missing { theirs, reply }).await?;
-            write(&mut send, &ours.encode()).await?;
-            write(&mut send, &encode_blobs(&missing)).await?;
-            let news = read(&mut receive).await?;
-            let blobs = decode_blobs(&news).map_err(|error| unavailable(&error))?;
-            if blobs.is_empty() {
-                return Ok(());
-            }
-            self.handle.ask(|reply| Command::Apply { source: node, blobs, reply }).await.map(drop)
-        })
-        .await
+            last = found;
+        }
+        Ok(())
+    }
+
+    /// One round; what both sides held before it, when that differed.
+    async fn sync_once(&self, node: NodeId) -> Result<Option<(Versions, Versions)>, AgentError> {
+        let ours = self.handle.ask(Command::Versions).await?;
+        let (mut send, mut receive) = self.open(node, &Request::Sync).await?;
+        write(&mut send, &ours.digest()).await?;
+        let theirs = read(&mut receive).await?;
+        if theirs.is_empty() {
+            return Ok(None);
+        }
+        let theirs = Versions::decode(&theirs).map_err(|error| unavailable(&error))?;
+        let found = Some((ours.clone(), theirs.clone()));
+        let missing = self.handle.ask(|reply| Command::Missing { theirs, reply }).await?;
+        write(&mut send, &ours.encode()).await?;
+        write(&mut send, &encode_blobs(&missing)).await?;
+        let news = read(&mut receive).await?;
+        let blobs = decode_blobs(&news).map_err(|error| unavailable(&error))?;
+        if !blobs.is_empty() {
+            self.handle.ask(|reply| Command::Apply { source: node, blobs, reply }).await?;
+        }
+        Ok(found)
     }
 
     /// Hands new updates to `node`; returns once they are on its disk.

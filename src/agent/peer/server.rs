@@ -1,7 +1,10 @@
 //! Answering other members.
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,6 +18,7 @@ use tokio::io::join;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 
 use crate::agent::directory::Directory;
 use crate::agent::error::AgentError;
@@ -27,6 +31,7 @@ use crate::agent::peer::request::HEADER_SIZE_MAX;
 use crate::agent::peer::request::Request;
 use crate::agent::peer::request::encode_event;
 use crate::agent::process;
+use crate::agent::process::ProcessEvent;
 use crate::agent::terminal;
 use crate::config::document::versions::Versions;
 use crate::mesh::stream::endpoint::StreamEndpoint;
@@ -38,19 +43,60 @@ use crate::model::member::Role;
 /// Requests served at once, over all members.
 const REQUESTS_MAX: usize = 512;
 
+/// Requests of one member served at once, so that none keeps the others from being served.
+const REQUESTS_OF_ONE_MAX: usize = 128;
+
+/// How long a request's header may take, and how long an exchange, a sync or a push as a whole.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+const SHORT_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// What the answering tasks share.
 #[derive(Clone)]
 pub struct PeerServer {
     handle: AgentHandle,
     directory: Arc<Directory>,
     requests: Arc<Semaphore>,
+    /// How many requests of each member are being served.
+    counts: Arc<Mutex<BTreeMap<NodeId, usize>>>,
+}
+
+/// One request of a member's share, given back when dropped.
+struct Share {
+    node: NodeId,
+    counts: Arc<Mutex<BTreeMap<NodeId, usize>>>,
+}
+
+impl Share {
+    /// None when the member uses up its share.
+    fn take(counts: &Arc<Mutex<BTreeMap<NodeId, usize>>>, node: NodeId) -> Option<Self> {
+        let mut held = counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = held.entry(node).or_default();
+        if *count >= REQUESTS_OF_ONE_MAX {
+            return None;
+        }
+        *count += 1;
+        Some(Self { node, counts: Arc::clone(counts) })
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        let mut held = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = held.get_mut(&self.node) {
+            *count -= 1;
+            if *count == 0 {
+                held.remove(&self.node);
+            }
+        }
+    }
 }
 
 impl PeerServer {
     /// Answers with the help of `handle`, and only members that `directory` knows.
     #[must_use]
     pub fn new(handle: AgentHandle, directory: Arc<Directory>) -> Self {
-        Self { handle, directory, requests: Arc::new(Semaphore::new(REQUESTS_MAX)) }
+        let requests = Arc::new(Semaphore::new(REQUESTS_MAX));
+        Self { handle, directory, requests, counts: Arc::default() }
     }
 
     /// Accepts connections until the endpoint is closed.
@@ -62,6 +108,8 @@ impl PeerServer {
 
     async fn serve_connection(self, node: NodeId, connection: Connection) {
         while let Ok((send, receive)) = connection.accept_bi().await {
+            // Dropping the stream refuses it.
+            let Some(share) = Share::take(&self.counts, node) else { continue };
             // The semaphore is never closed; without a permit there is nothing to serve with.
             let Ok(permit) = Arc::clone(&self.requests).acquire_owned().await else { return };
             let server = self.clone();
@@ -69,7 +117,7 @@ impl PeerServer {
                 if let Err(error) = server.serve_request(node, send, receive).await {
                     tracing::debug!(node = %node.short(), %error, "a request failed");
                 }
-                drop(permit);
+                drop((share, permit));
             });
         }
     }
@@ -80,19 +128,25 @@ impl PeerServer {
         mut send: SendStream,
         mut receive: RecvStream,
     ) -> Result<(), AgentError> {
-        let header = read(&mut receive, HEADER_SIZE_MAX).await?;
+        let header = within(HEADER_TIMEOUT, read(&mut receive, HEADER_SIZE_MAX)).await?;
         let request: Request = serde_json::from_slice(&header)
             .map_err(|error| AgentError::Invalid(format!("an unknown request: {error}")))?;
         let role = self.directory.role(node);
         if role.is_none() || (request.needs_full_role() && role != Some(Role::Full)) {
+            if matches!(request, Request::Exec { .. }) {
+                let reason = "this member's role does not allow to run programs on others";
+                write(&mut send, &encode_event(&ProcessEvent::Failed(reason.to_owned()))).await?;
+            }
             return Err(AgentError::Forbidden(format!("{} may not ask that", node.short())));
         }
         match request {
-            Request::Exchange => self.exchange(node, &mut send, &mut receive).await,
-            Request::Sync => self.sync(node, &mut send, &mut receive).await,
-            Request::Push => self.push(node, &mut send, &mut receive).await,
+            Request::Exchange => {
+                within(SHORT_TIMEOUT, self.exchange(node, &mut send, &mut receive)).await
+            }
+            Request::Sync => within(SHORT_TIMEOUT, self.sync(node, &mut send, &mut receive)).await,
+            Request::Push => within(SHORT_TIMEOUT, self.push(node, &mut send, &mut receive)).await,
             Request::Exec { argv, timeout_ms } => {
-                exec(&argv, Duration::from_millis(timeout_ms), &mut send, &mut receive).await
+                exec(argv, Duration::from_millis(timeout_ms), &mut send, &mut receive).await
             }
             Request::Terminal(request) => {
                 terminal::serve(join(receive, send), request).await;
@@ -160,14 +214,23 @@ fn invalid(error: &dyn std::fmt::Display) -> AgentError {
     AgentError::Invalid(error.to_string())
 }
 
+async fn within<T>(
+    limit: Duration,
+    work: impl Future<Output = Result<T, AgentError>>,
+) -> Result<T, AgentError> {
+    let late = |_| Err(AgentError::Unavailable("it took too long".to_owned()));
+    timeout(limit, work).await.unwrap_or_else(late)
+}
+
 async fn exec(
-    argv: &[String],
+    argv: Vec<String>,
     limit: Duration,
     send: &mut SendStream,
     receive: &mut RecvStream,
 ) -> Result<(), AgentError> {
     let (sender, mut events) = mpsc::channel(process::EVENT_QUEUE);
-    let running = process::run(argv, limit, sender);
+    // A task of its own: it ends the program in good order when nobody listens.
+    tokio::spawn(async move { process::run(&argv, limit, sender).await });
     let forwarding = async {
         while let Some(event) = events.recv().await {
             write(send, &encode_event(&event)).await?;
@@ -176,9 +239,11 @@ async fn exec(
     };
     let mut nothing = [0u8; 1];
     tokio::select! {
-        ((), result) = async { tokio::join!(running, forwarding) } => result,
-        // The caller sends nothing after the header: its stream ends only when it hung up.
-        Err(error) = receive.read(&mut nothing) => Err(unavailable(&error)),
+        result = forwarding => result,
+        // The caller sends nothing after the header, and ends its stream only when it hangs up.
+        _ = receive.read(&mut nothing) => {
+            Err(AgentError::Unavailable("the caller hung up".to_owned()))
+        }
     }
 }
 

@@ -40,7 +40,7 @@ pub(super) struct Site {
     pub(super) founding: Option<Founding>,
     pub(super) computes: BTreeMap<String, Arc<dyn Compute>>,
     pub(super) door: watch::Sender<Option<Result<Arc<dyn Door>, String>>>,
-    pub(super) permits: Semaphore,
+    pub(super) permits: Arc<Semaphore>,
 }
 
 impl Performer {
@@ -71,11 +71,15 @@ impl Performer {
             founding,
             computes,
             door: watch::Sender::new(door.map(Ok)),
-            permits: Semaphore::new(self.settings().concurrent.max(1)),
+            permits: Arc::new(Semaphore::new(self.settings().concurrent.max(1))),
         });
         let outcomes = run_all(&site, jobs, founder).await;
         let door = site.door.borrow().clone().and_then(Result::ok);
-        if door.is_some() || outcomes.iter().all(|outcome| outcome.failure.is_some()) {
+        // What could not be put back is still to be found by its wish.
+        let is_clean = |outcome: &Outcome| {
+            outcome.failure.as_ref().is_some_and(|failure| failure.left.is_empty())
+        };
+        if door.is_some() || outcomes.iter().all(is_clean) {
             Founding::forget(self.home(), self.cluster());
         }
         Ok(Built { outcomes, door })
@@ -107,11 +111,14 @@ impl Performer {
 }
 
 async fn run_all(site: &Arc<Site>, jobs: Vec<MachineJob>, founder: Option<usize>) -> Vec<Outcome> {
+    // The others wait for the founder, so it must not wait for a permit behind them.
+    let mut first = founder.and_then(|_| Arc::clone(&site.permits).try_acquire_owned().ok());
     let mut tasks = JoinSet::new();
     for (index, job) in jobs.into_iter().enumerate() {
         let site = Arc::clone(site);
         let is_founder = founder == Some(index);
-        tasks.spawn(async move { (index, site.run(job, is_founder).await) });
+        let permit = first.take_if(|_| is_founder);
+        tasks.spawn(async move { (index, site.run(job, is_founder, permit).await) });
     }
     let mut outcomes: Vec<(usize, Outcome)> = Vec::new();
     while let Some(joined) = tasks.join_next().await {

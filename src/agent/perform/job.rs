@@ -172,6 +172,8 @@ pub struct Failure {
     pub last_lines: Vec<String>,
     /// What was put back.
     pub undone: Vec<String>,
+    /// What could not be put back.
+    pub left: Vec<String>,
     /// What to do next.
     pub hint: Option<String>,
 }
@@ -187,6 +189,7 @@ impl Failure {
             exit_status: None,
             last_lines: Vec::new(),
             undone: Vec::new(),
+            left: Vec::new(),
             hint: None,
         }
     }

@@ -1,8 +1,12 @@
 //! One machine, from the wish to a member that the others see; and back when that fails.
 
 use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
 use std::time::Duration;
 use std::time::Instant;
+
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::agent::api::AdmitRequest;
 use crate::agent::api::Bootstrap;
@@ -20,6 +24,7 @@ use crate::agent::perform::job::MachineJob;
 use crate::agent::perform::job::Origin;
 use crate::agent::perform::job::Outcome;
 use crate::agent::perform::local;
+use crate::agent::perform::remote::Entry;
 use crate::config::home::Home;
 use crate::model::identity::NodeId;
 use crate::model::machine::Access;
@@ -42,19 +47,41 @@ pub(super) struct Reached {
     pub(super) node: Option<NodeId>,
     pub(super) name: Option<Name>,
     pub(super) access: Option<Access>,
+    /// Whether something may have been changed on a machine that was there before.
+    pub(super) has_begun: bool,
+    /// Its entry into the cluster through SSH, known also when the work is broken off.
+    pub(super) entry: Arc<Mutex<Option<Entry>>>,
+}
+
+impl Reached {
+    pub(super) fn entry(&self) -> Option<Entry> {
+        self.entry.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 impl Site {
-    pub(super) async fn run(&self, job: MachineJob, is_founder: bool) -> Outcome {
+    /// Makes one machine; puts it back when that fails. Waits for its turn unless it has a
+    /// `permit` already.
+    pub(super) async fn run(
+        &self,
+        job: MachineJob,
+        is_founder: bool,
+        permit: Option<OwnedSemaphorePermit>,
+    ) -> Outcome {
         let started = Instant::now();
         let title = job.title();
-        // The semaphore is never closed; if it were, the work would only be less bounded.
-        let _permit = self.permits.acquire().await.ok();
         let mut reached = Reached::default();
-        let made = tokio::select! {
-            made = self.make(&job, is_founder, &mut reached) => made,
+        let (made, is_interrupted) = tokio::select! {
+            made = async {
+                let _permit = match permit {
+                    Some(permit) => Some(permit),
+                    // The semaphore is never closed; the work would only be less bounded.
+                    None => Arc::clone(&self.permits).acquire_owned().await.ok(),
+                };
+                self.make(&job, is_founder, &mut reached).await
+            } => (made, false),
             () = self.performer.interrupted() => {
-                Err(Failure::at("interrupted", "you asked to stop"))
+                (Err(Failure::at("interrupted", "you asked to stop")), true)
             }
         };
         let progress = self.performer.progress();
@@ -65,7 +92,10 @@ impl Site {
                     let why = format!("the first machine, {title}, failed: {}", failure.cause);
                     self.door.send_replace(Some(Err(why)));
                 }
-                failure.undone.extend(self.undo(&job, &reached).await);
+                self.undo(&job, &reached, &mut failure).await;
+                if is_interrupted && job.origin != Origin::Backend {
+                    self.break_off(&reached, is_founder, &mut failure).await;
+                }
                 progress.failed(&title, &format!("{}: {}", failure.step, failure.cause));
                 Some(failure)
             }
@@ -246,46 +276,63 @@ impl Site {
         admitted.map_err(|error| Failure::at("enter the cluster", chain(&error)))
     }
 
-    /// Puts back what a failed machine left; in words, what was done.
-    async fn undo(&self, job: &MachineJob, reached: &Reached) -> Vec<String> {
-        let mut undone = Vec::new();
+    /// Puts back what a failed machine left, and says what was done.
+    async fn undo(&self, job: &MachineJob, reached: &Reached, failure: &mut Failure) {
+        if job.origin != Origin::Backend {
+            return;
+        }
+        let undone = &mut failure.undone;
         let door = self.door.borrow().clone().and_then(Result::ok);
-        if job.origin == Origin::Backend {
-            self.performer.progress().stage(&job.title(), "undoing");
-            if let (Some(door), Some(node)) = (&door, reached.node)
-                && door.evict(node.to_string()).await.is_ok()
-            {
-                undone.push("its key was taken out of the cluster".to_owned());
-            }
-            undone.extend(self.give_back(job, reached).await);
-            if let Some(door) = &door {
-                let path = format!("machines.{}", job.intent);
-                let note = format!("machine {} failed", job.record.name);
-                let changes = vec![DocumentChange::Unset { path }];
-                if write(door.as_ref(), &note, changes).await.is_ok() {
-                    undone.push("the wish was withdrawn".to_owned());
-                }
+        self.performer.progress().stage(&job.title(), "undoing");
+        if let (Some(door), Some(node)) = (&door, reached.node)
+            && door.evict(node.to_string()).await.is_ok()
+        {
+            undone.push("its key was taken out of the cluster".to_owned());
+        }
+        match self.give_back(job, reached).await {
+            Ok(true) => undone.push("the machine was destroyed".to_owned()),
+            Ok(false) => {}
+            // The wish stays: it is how the machine is found later.
+            Err(why) => {
+                failure.left.push(format!("the machine may still be there: {why}"));
+                return;
             }
         }
-        undone
+        if let Some(door) = &door {
+            let path = format!("machines.{}", job.intent);
+            let note = format!("machine {} failed", job.record.name);
+            let changes = vec![DocumentChange::Unset { path }];
+            if write(door.as_ref(), &note, changes).await.is_ok() {
+                undone.push("the wish was withdrawn".to_owned());
+            }
+        }
     }
 
-    async fn give_back(&self, job: &MachineJob, reached: &Reached) -> Option<String> {
+    /// The user stopped while a machine was being taken over: what was half made there is named.
+    async fn break_off(&self, reached: &Reached, is_founder: bool, failure: &mut Failure) {
+        if !reached.has_begun {
+            return;
+        }
+        if let Some(entry) = reached.entry()
+            && self.withdraw(&entry, is_founder).await
+        {
+            failure.undone.push("its key was taken out of the cluster".to_owned());
+        }
+        failure.left.push("what was begun on the machine".to_owned());
+        failure.hint = Some("`raptor slave` again on it takes it up where it stopped".to_owned());
+    }
+
+    /// Destroys what the back-end made; whether there was anything.
+    async fn give_back(&self, job: &MachineJob, reached: &Reached) -> Result<bool, String> {
         let compute = &self.computes[&job.record.compute_type];
         let machine = match &reached.machine {
-            Some(machine) => Ok(Some(machine.clone())),
+            Some(machine) => Some(machine.clone()),
             // The request may have come through although no answer did.
-            None => compute.find(job.intent).await,
+            None => compute.find(job.intent).await.map_err(|error| chain(&error))?,
         };
-        let destroyed = match machine {
-            Ok(None) => return None,
-            Ok(Some(machine)) => compute.destroy(&machine).await,
-            Err(error) => Err(error),
-        };
-        Some(match destroyed {
-            Ok(()) => "the machine was destroyed".to_owned(),
-            Err(error) => format!("the machine may still be there: {}", chain(&error)),
-        })
+        let Some(machine) = machine else { return Ok(false) };
+        compute.destroy(&machine).await.map_err(|error| chain(&error))?;
+        Ok(true)
     }
 }
 

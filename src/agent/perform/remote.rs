@@ -15,11 +15,11 @@ use crate::agent::api::Bootstrap;
 use crate::agent::clock::wall_clock;
 use crate::agent::error::chain;
 use crate::agent::perform::build::Site;
-use crate::agent::perform::door::Door;
 use crate::agent::perform::door::Way;
 use crate::agent::perform::job::Failure;
 use crate::agent::perform::job::MachineJob;
 use crate::agent::perform::make::Reached;
+use crate::model::identity::NodeId;
 use crate::model::name::Name;
 use crate::provision::check::Requirements;
 use crate::provision::error::SlaveCause;
@@ -57,12 +57,12 @@ impl Site {
             .await
             .map_err(|error| Failure::at("log in", chain(&error)).with_hint(error.hint()))?;
         let host: Arc<dyn Host> = Arc::new(host);
-        let gate = Gate { site: self, job, is_founder, admitted: Mutex::default() };
+        reached.has_begun = true;
+        let gate = Gate { site: self, job, is_founder, entry: Arc::clone(&reached.entry) };
         let slaved = slave(host.as_ref(), &order, &gate, progress).await;
-        let admitted = gate.admitted.into_inner().unwrap_or_else(PoisonError::into_inner);
-        if let Some((reply, name)) = &admitted {
-            reached.node = Some(reply.node_id);
-            reached.name = Some(name.clone());
+        if let Some(entry) = reached.entry() {
+            reached.node = Some(entry.node);
+            reached.name = Some(entry.name);
         }
         let slaved = slaved.map_err(|error| told(&error))?;
         let Some(reply) = slaved.reply else {
@@ -135,20 +135,43 @@ struct Gate<'a> {
     site: &'a Site,
     job: &'a MachineJob,
     is_founder: bool,
-    admitted: Mutex<Option<(InitReply, Name)>>,
+    entry: Arc<Mutex<Option<Entry>>>,
+}
+
+/// A machine's entry into the cluster.
+#[derive(Debug, Clone)]
+pub(super) struct Entry {
+    pub(super) node: NodeId,
+    pub(super) name: Name,
+    /// Whether it was a member before: a repair that fails must not put it out.
+    pub(super) was_member: bool,
 }
 
 impl Gate<'_> {
     async fn open(&self, name: &Name, reply: &InitReply) -> Result<Value, Failure> {
+        let node = reply.node_id;
+        let keep = |name: &Name, was_member| {
+            let entry = Entry { node, name: name.clone(), was_member };
+            *self.entry.lock().unwrap_or_else(PoisonError::into_inner) = Some(entry);
+        };
         let bootstrap = match &reply.genesis {
             Some(genesis) if self.is_founder => {
                 Bootstrap { genesis: genesis.clone(), name: name.clone(), peers: Vec::new() }
             }
-            _ => self.site.admit(self.job, name, reply.node_id).await?,
+            _ => {
+                let was_member = self.site.is_member(node).await?;
+                // Before it is asked for: whoever is interrupted cannot tell how far that came.
+                keep(name, was_member);
+                self.site.admit(self.job, name, node).await?
+            }
         };
-        let admitted = Some((reply.clone(), bootstrap.name.clone()));
-        *self.admitted.lock().unwrap_or_else(PoisonError::into_inner) = admitted;
+        let was_member = self.entry().is_some_and(|entry| entry.was_member);
+        keep(&bootstrap.name, was_member);
         Ok(json!(bootstrap))
+    }
+
+    fn entry(&self) -> Option<Entry> {
+        self.entry.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -166,12 +189,30 @@ impl Admission for Gate<'_> {
 
     fn withdraw<'a>(&'a self, reply: &'a InitReply) -> BoxFuture<'a, ()> {
         Box::pin(async move {
-            let door: Option<Arc<dyn Door>> = self.site.door.borrow().clone().and_then(Result::ok);
-            if let Some(door) = door.filter(|_| !self.is_founder) {
-                // One that was never admitted is not found, which is what is wanted.
-                let _ = door.evict(reply.node_id.to_string()).await;
+            if let Some(entry) = self.entry().filter(|entry| entry.node == reply.node_id) {
+                self.site.withdraw(&entry, self.is_founder).await;
             }
         })
+    }
+}
+
+impl Site {
+    async fn is_member(&self, node: NodeId) -> Result<bool, Failure> {
+        let members = self.door().await?.members().await;
+        let members = members.map_err(|error| Failure::at("enter the cluster", chain(&error)))?;
+        Ok(members.iter().any(|member| member.id == node))
+    }
+
+    /// Takes an entry back; whether that was to be done and was done.
+    pub(super) async fn withdraw(&self, entry: &Entry, is_founder: bool) -> bool {
+        if is_founder || entry.was_member {
+            return false;
+        }
+        let door = self.door.borrow().clone().and_then(Result::ok);
+        match door {
+            Some(door) => door.evict(entry.node.to_string()).await.is_ok(),
+            None => false,
+        }
     }
 }
 
@@ -183,6 +224,6 @@ fn told(error: &SlaveError) -> Failure {
     failure.exit_status = error.exit_status;
     failure.last_lines.clone_from(&error.last_lines);
     failure.undone.clone_from(&error.undone);
-    failure.undone.extend(error.left.iter().map(|what| format!("NOT put back: {what}")));
+    failure.left.clone_from(&error.left);
     failure.with_hint(error.hint())
 }

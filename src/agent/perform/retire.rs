@@ -1,6 +1,7 @@
 //! Giving machines back, and taking members out.
 
 use std::sync::Arc;
+use std::time::Duration;
 use std::time::Instant;
 
 use tokio::sync::Semaphore;
@@ -31,6 +32,40 @@ struct RetireJob {
     forget: Option<IntentId>,
 }
 
+impl RetireJob {
+    fn summary(&self) -> &'static str {
+        if self.destroy.is_some() { "destroyed" } else { "evicted" }
+    }
+
+    fn outcome(&self, took: Duration, result: Result<(), Failure>) -> Outcome {
+        Outcome {
+            machine: self.name.to_string(),
+            intent: self.destroy.as_ref().map(|(intent, _)| *intent),
+            node: self.evict,
+            access: None,
+            took,
+            summary: if result.is_ok() { self.summary() } else { "failed" }.to_owned(),
+            failure: result.err(),
+        }
+    }
+
+    /// The machine behind the door stays: it holds the records of those that failed.
+    fn spared(&self) -> Outcome {
+        let why = "it holds the records of the machines that failed";
+        let failure = Failure::at("destroy it last", why)
+            .with_hint("`raptor destroy` again once the cause is mended");
+        self.outcome(Duration::ZERO, Err(failure))
+    }
+
+    /// Whether both are shares of one machine: of one name, and nothing told twice.
+    fn is_completed_by(&self, other: &Self) -> bool {
+        self.name == other.name
+            && !(self.evict.is_some() && other.evict.is_some())
+            && !(self.destroy.is_some() && other.destroy.is_some())
+            && !(self.forget.is_some() && other.forget.is_some())
+    }
+}
+
 impl Performer {
     /// Performs the `Evict`, `Destroy` and `Forget` steps of a plan, machines side by side, the
     /// `executor` behind the `door` last.
@@ -46,7 +81,12 @@ impl Performer {
         let mut outcomes = self.retire_together(first, cluster, door.as_ref()).await;
         // The machine behind the door takes the document with it when it is destroyed: nothing
         // needs to be written into that. One that stays is told that it is out.
+        let some_failed = outcomes.iter().any(|outcome| outcome.failure.is_some());
         for job in last {
+            if some_failed && job.destroy.is_some() {
+                outcomes.push(job.spared());
+                continue;
+            }
             let door = door.as_ref().filter(|_| job.destroy.is_none());
             outcomes.extend(self.retire_together(vec![job], cluster, door).await);
         }
@@ -88,23 +128,18 @@ impl Performer {
     ) -> Outcome {
         let started = Instant::now();
         let name = job.name.to_string();
-        let result = self.take_away(&job, cluster, door).await;
-        let summary = if job.destroy.is_some() { "destroyed" } else { "evicted" };
+        let result = if *self.is_interrupted().borrow() {
+            Err(Failure::at("interrupted", "you asked to stop; it was not begun"))
+        } else {
+            self.take_away(&job, cluster, door).await
+        };
         match &result {
-            Ok(()) => self.progress().done(&name, summary),
+            Ok(()) => self.progress().done(&name, job.summary()),
             Err(failure) => {
                 self.progress().failed(&name, &format!("{}: {}", failure.step, failure.cause));
             }
         }
-        Outcome {
-            machine: name,
-            intent: job.destroy.as_ref().map(|(intent, _)| *intent),
-            node: job.evict,
-            access: None,
-            took: started.elapsed(),
-            summary: if result.is_ok() { summary } else { "failed" }.to_owned(),
-            failure: result.err(),
-        }
+        job.outcome(started.elapsed(), result)
     }
 
     async fn take_away(
@@ -117,8 +152,9 @@ impl Performer {
         if let (Some(node), Some(door)) = (job.evict, &door) {
             self.progress().stage(name, "taking its key out of the cluster");
             match door.evict(node.to_string()).await {
+                Ok(()) => {}
                 // A cluster that is gone has no key to take out.
-                Ok(()) | Err(DoorError::Unreachable(_)) => {}
+                Err(DoorError::Unreachable(_)) if job.destroy.is_some() => {}
                 Err(DoorError::Refused(refusal)) if refusal.code == "not_found" => {}
                 Err(error) => return Err(Failure::at("evict it", chain(&error))),
             }
@@ -133,9 +169,11 @@ impl Performer {
             Failure::at("destroy it", chain(&error))
                 .with_hint("`raptor destroy` again tries again: its record is kept")
         };
-        if let Some(machine) = compute.find(*intent).await.map_err(failed)?
-            && machine.cluster == cluster
-        {
+        if let Some(machine) = compute.find(*intent).await.map_err(failed)? {
+            if machine.cluster != cluster {
+                let why = format!("it belongs to cluster {}, not to this one", machine.cluster);
+                return Err(Failure::at("destroy it", why));
+            }
             compute.destroy(&machine).await.map_err(failed)?;
         }
         match door {
@@ -166,14 +204,18 @@ fn retire_jobs(plan: &Plan) -> Vec<RetireJob> {
             Action::Forget { intent, name } => (name, None, None, Some(*intent)),
             _ => continue,
         };
-        match jobs.iter_mut().find(|job| job.name == *name) {
+        let share = RetireJob { name: name.clone(), evict, destroy, forget };
+        match jobs.iter_mut().find(|job| job.is_completed_by(&share)) {
             Some(job) => {
-                job.evict = job.evict.or(evict);
-                job.destroy = job.destroy.take().or(destroy);
-                job.forget = job.forget.or(forget);
+                job.evict = job.evict.or(share.evict);
+                job.destroy = job.destroy.take().or(share.destroy);
+                job.forget = job.forget.or(share.forget);
             }
-            None => jobs.push(RetireJob { name: name.clone(), evict, destroy, forget }),
+            None => jobs.push(share),
         }
     }
     jobs
 }
+
+#[cfg(test)]
+mod tests;

@@ -143,6 +143,11 @@ impl Performer {
         }
     }
 
+    /// Whether the user asked to stop.
+    pub(super) fn is_interrupted(&self) -> &watch::Receiver<bool> {
+        &self.inner.interrupt
+    }
+
     /// The back-end of a compute type.
     ///
     /// # Errors

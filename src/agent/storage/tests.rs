@@ -12,7 +12,9 @@ fn work(folder: &std::path::Path, jobs: Vec<Job>) -> Vec<Stored> {
     let store = DocumentStore::create(&folder.join("document"), &document).unwrap();
     let (outcomes, mut receiver) = mpsc::unbounded_channel();
     let (sender, queue) = channel();
-    jobs.into_iter().for_each(|job| sender.send(job).unwrap());
+    for job in jobs {
+        sender.send(job).unwrap();
+    }
     drop(sender);
     let export_path = folder.join("export.json");
     let waiting = Arc::new(Waiting::default());
@@ -26,7 +28,12 @@ fn what_is_acknowledged_around_a_snapshot_is_there_afterwards() {
     let founder = key(1);
     let mut document = Document::new(genesis(&founder), 1);
     // Incompressible enough for a log that is due to be folded.
-    let long: String = (0..400_000u32).map(|number| format!("{:08x}", number * 2_654_435)).collect();
+    let mut number = 1u32;
+    let mut long = String::new();
+    while long.len() < 3_000_000 {
+        number = number.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        long.push(char::from(b'0' + u8::try_from(number >> 26).unwrap()));
+    }
     let before = write(&mut document, &founder, &[set("config.long", long)]).unwrap();
     let snapshot = document.blobs().to_vec();
     let after = write(&mut document, &founder, &[set("config.after", 1)]).unwrap();
@@ -49,7 +56,7 @@ fn appends_that_wait_together_are_answered_one_by_one() {
     let folder = tempfile::tempdir().unwrap();
     let founder = key(1);
     let mut document = Document::new(genesis(&founder), 1);
-    let jobs = (0..GROUP_MAX * 2 + 1)
+    let jobs = (0..=GROUP_MAX * 2)
         .map(|index| write(&mut document, &founder, &[set("config.a", index)]).unwrap())
         .map(|blob| Job::Append(vec![blob]))
         .collect();

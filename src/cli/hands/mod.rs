@@ -297,6 +297,7 @@ fn outcome(outcome: job::Outcome) -> Outcome {
             details.extend(failure.exit_status.map(|status| format!("exit status {status}")));
             details.extend(failure.last_lines.iter().map(|line| format!("| {line}")));
             details.extend(failure.undone.iter().map(|what| format!("undone: {what}")));
+            details.extend(failure.left.iter().map(|what| format!("NOT put back: {what}")));
             Outcome {
                 machine: outcome.machine,
                 step: failure.step,

@@ -38,7 +38,13 @@ pub async fn run(
     let stream = client.terminal(node, &request).await?;
     let raw = interactive.then(ChangedTerminal::raw).transpose()?;
     let result = tokio::select! {
-        result = converse(stream, tokio::io::stdin(), tokio::io::stdout(), interactive) => result,
+        result = converse(
+            stream,
+            tokio::io::stdin(),
+            tokio::io::stdout(),
+            tokio::io::stderr(),
+            interactive,
+        ) => result,
         signal = ended() => Err(signal),
     };
     drop(raw);
@@ -72,12 +78,13 @@ async fn converse(
     stream: impl AsyncRead + AsyncWrite,
     input: impl AsyncRead + Unpin,
     output: impl AsyncWrite + Unpin,
+    errors: impl AsyncWrite + Unpin,
     resizes: bool,
 ) -> Result<i32, CliError> {
     let (reader, writer) = tokio::io::split(stream);
     tokio::select! {
         // Only the far end ends a session: what is typed may end long before the output does.
-        status = receive(reader, output) => status,
+        status = receive(reader, output, errors) => status,
         error = send(writer, input, resizes) => Err(error),
     }
 }
@@ -85,6 +92,7 @@ async fn converse(
 async fn receive(
     mut reader: impl AsyncRead + Unpin,
     mut output: impl AsyncWrite + Unpin,
+    mut errors: impl AsyncWrite + Unpin,
 ) -> Result<i32, CliError> {
     let mut decoder = FrameDecoder::default();
     let mut buffer = vec![0; READ_LENGTH];
@@ -95,6 +103,11 @@ async fn receive(
         {
             match frame {
                 ServerFrame::Data(data) => output.write_all(&data).await?,
+                ServerFrame::Error(data) => {
+                    output.flush().await?;
+                    errors.write_all(&data).await?;
+                    errors.flush().await?;
+                }
                 ServerFrame::Exit(status) => {
                     output.flush().await?;
                     return Ok(status);
@@ -177,13 +190,15 @@ mod tests {
             }
             let mut answer = Vec::new();
             ServerFrame::Data(typed).encode(&mut answer);
+            ServerFrame::Error(b"wrong".to_vec()).encode(&mut answer);
             ServerFrame::Exit(7).encode(&mut answer);
             far.write_all(&answer).await.unwrap();
             far
         });
-        let mut output = Vec::new();
-        let status = converse(near, b"hello".as_slice(), &mut output, false).await.unwrap();
-        assert_eq!((status, output.as_slice()), (7, b"hello".as_slice()));
+        let (mut output, mut errors) = (Vec::new(), Vec::new());
+        let session = converse(near, b"hello".as_slice(), &mut output, &mut errors, false);
+        assert_eq!(session.await.unwrap(), 7);
+        assert_eq!((output.as_slice(), errors.as_slice()), (&b"hello"[..], &b"wrong"[..]));
         drop(machine.await.unwrap());
     }
 
@@ -191,7 +206,8 @@ mod tests {
     async fn a_session_without_an_exit_status_broke_off() {
         let (near, far) = tokio::io::duplex(64);
         drop(far);
-        let error = converse(near, tokio::io::empty(), Vec::new(), false).await.unwrap_err();
+        let error =
+            converse(near, tokio::io::empty(), Vec::new(), Vec::new(), false).await.unwrap_err();
         assert!(error.render(false).contains("broke off"));
     }
 }

@@ -1,0 +1,51 @@
+use super::*;
+use crate::model::identity::SecretKey;
+
+fn node(start: u64) -> NodeId {
+    let mut counter = start << 32;
+    let key = SecretKey::generate(|seed| {
+        counter += 1;
+        seed[..8].copy_from_slice(&counter.to_le_bytes());
+    });
+    key.node_id()
+}
+
+fn evict(name: &str, node: NodeId) -> Action {
+    Action::Evict { node, name: name.parse().unwrap() }
+}
+
+fn destroy(name: &str, intent: u8) -> Action {
+    Action::Destroy {
+        intent: IntentId::from_bytes([intent; 10]),
+        name: name.parse().unwrap(),
+        compute_type: "local".to_owned(),
+    }
+}
+
+fn jobs(actions: Vec<Action>) -> Vec<RetireJob> {
+    let mut plan = Plan::default();
+    for action in actions {
+        plan.push(action, "test");
+    }
+    retire_jobs(&plan)
+}
+
+#[test]
+fn the_steps_of_one_machine_are_one_job() {
+    let jobs = jobs(vec![evict("a", node(1)), evict("b", node(2)), destroy("a", 1)]);
+    assert_eq!(jobs.len(), 2);
+    assert_eq!(jobs[0].evict, Some(node(1)));
+    assert_eq!(jobs[0].summary(), "destroyed");
+    assert_eq!(jobs[1].summary(), "evicted");
+    assert!(jobs[1].destroy.is_none());
+}
+
+#[test]
+fn machines_of_one_name_are_all_taken_away() {
+    let jobs =
+        jobs(vec![destroy("a", 1), destroy("a", 2), evict("a", node(1)), evict("a", node(2))]);
+    let destroyed: Vec<_> = jobs.iter().filter_map(|job| job.destroy.as_ref()).collect();
+    assert_eq!(destroyed.len(), 2);
+    assert_ne!(destroyed[0].0, destroyed[1].0);
+    assert_eq!(jobs.iter().filter(|job| job.evict.is_some()).count(), 2);
+}
