@@ -164,12 +164,8 @@ pub fn free_name(wanted: &Name, taken: &dyn Fn(&Name) -> bool) -> Name {
 #[cfg(test)]
 mod tests {
     use super::*;
-<<<<<<< HEAD
     use crate::model::identity::testing::key;
-=======
-    use crate::model::identity::SecretKey;
     use crate::model::member::Role;
->>>>>>> 8be8edf (Read the roster once a change; never lose a write around a snapshot or a full queue; keep what was put out from writing itself back in)
 
     fn members(names: &[&str]) -> Vec<Member> {
         let dc: Name = "default".parse().unwrap();

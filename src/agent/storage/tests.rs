@@ -30,15 +30,17 @@ fn what_is_acknowledged_around_a_snapshot_is_there_afterwards() {
     // Incompressible enough for a log that is due to be folded.
     let mut number = 1u32;
     let mut long = String::new();
-    while long.len() < 3_000_000 {
+    while long.len() < 900_000 {
         number = number.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         long.push(char::from(b'0' + u8::try_from(number >> 26).unwrap()));
     }
-    let before = write(&mut document, &founder, &[set("config.long", long)]).unwrap();
+    let before = ["config.a", "config.b", "config.c"]
+        .map(|path| write(&mut document, &founder, &[set(path, long.as_str())]).unwrap())
+        .to_vec();
     let snapshot = document.blobs().to_vec();
     let after = write(&mut document, &founder, &[set("config.after", 1)]).unwrap();
     let jobs = vec![
-        Job::Append(vec![before]),
+        Job::Append(before),
         Job::Compact(snapshot),
         Job::Append(vec![after]),
         Job::Export(document.value()),

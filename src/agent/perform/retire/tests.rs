@@ -1,13 +1,8 @@
 use super::*;
-use crate::model::identity::SecretKey;
+use crate::model::identity::testing::key;
 
-fn node(start: u64) -> NodeId {
-    let mut counter = start << 32;
-    let key = SecretKey::generate(|seed| {
-        counter += 1;
-        seed[..8].copy_from_slice(&counter.to_le_bytes());
-    });
-    key.node_id()
+fn node(number: u64) -> NodeId {
+    key(number).node_id()
 }
 
 fn evict(name: &str, node: NodeId) -> Action {
