@@ -4,35 +4,39 @@
 
 mod support;
 
-use std::fs;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use support::{
-    Aim, Hosts, RAPTOR, Samples, User, docker, image, in_parallel, print_beside, run, time, until,
-};
+use support::hosts::{Hosts, image};
+use support::user::User;
+use support::{Aim, Samples, print_beside, run, time, until};
 
 const COUNT: usize = 5;
 const MACHINES: usize = 3;
 
 fn main() {
-    let floor = Samples::of(COUNT, || {
-        let start = Instant::now();
-        let hosts = Hosts::boot(MACHINES);
-        in_parallel(&hosts.ids, |id| drop(docker(&["cp", RAPTOR, &format!("{id}:/raptor")])));
-        // Removing them, when they are dropped, is no part of the floor.
-        start.elapsed()
-    });
-    let samples = Samples::of(COUNT, || {
-        let user = User::new();
-        fs::create_dir_all(user.home().join("r")).unwrap();
-        let config = serde_json::json!({"compute_types": {"docker": {"image": image()}}});
-        fs::write(user.home().join("r/mutable_config.json"), config.to_string()).unwrap();
-        let count = MACHINES.to_string();
-        time(|| {
-            run(&mut user.raptor(&["spawn", "--compute-type", "docker", "--count", &count]));
-            until(Duration::from_secs(120), "all alive", || user.sees_alive(MACHINES));
-        })
-    });
+    let mut floor = Vec::new();
+    let mut samples = Vec::new();
+    // In turns, so that whatever else the computer does meets both.
+    for _ in 0..COUNT {
+        let mut hosts = Hosts::prepare();
+        floor.push(time(|| {
+            hosts.boot(MACHINES);
+            hosts.copy_to_each();
+        }));
+        drop(hosts);
+        samples.push(spawn());
+    }
+    let floor = Samples::from(floor);
     let floor = ("docker run, ssh, copy", &floor);
-    print_beside("spawn --count 3 (docker)", &samples, floor, Aim::Ratio(1.5));
+    print_beside("spawn --count 3 (docker)", &Samples::from(samples), floor, Aim::Ratio(1.5));
+}
+
+fn spawn() -> Duration {
+    let config = serde_json::json!({"compute_types": {"docker": {"image": image()}}});
+    let user = User::with_config(&config);
+    let count = MACHINES.to_string();
+    time(|| {
+        run(&mut user.raptor(&["spawn", "--compute-type", "docker", "--count", &count]));
+        until(Duration::from_secs(120), "all alive", || user.sees_alive(MACHINES));
+    })
 }

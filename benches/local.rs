@@ -1,20 +1,20 @@
 //! Local machines from nothing to all shown alive: three in under 2 s, ten in under 5 s.
 //! The floor is as many starts of the binary itself, one after the other.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a measurement ends where it cannot go on")]
 
 mod support;
 
 use std::process::Command;
 use std::time::Duration;
 
-use support::{Aim, RAPTOR, Samples, User, print_beside, run, time, until};
+use support::user::User;
+use support::{Aim, RAPTOR, Samples, print_beside, run, time, until};
 
 const COUNT: usize = 7;
 
 fn main() {
     for (machines, limit_s) in [(3, 2), (10, 5)] {
         let floor = Samples::of(COUNT, || {
-            time(|| (0..machines).for_each(|_| drop(run(Command::new(RAPTOR).arg("version")))))
+            time(|| (0..machines).for_each(|_| drop(run(Command::new(&*RAPTOR).arg("version")))))
         });
         let samples = Samples::of(COUNT, || {
             let user = User::new();
@@ -23,7 +23,7 @@ fn main() {
                 until(Duration::from_secs(60), "all alive", || user.sees_alive(machines));
             })
         });
-        let aim = Aim::Within(Duration::from_secs(limit_s));
+        let aim = Aim::Median(Duration::from_secs(limit_s));
         let name = format!("spawn --count {machines} (local)");
         print_beside(&name, &samples, (&format!("{machines} x raptor version"), &floor), aim);
     }
