@@ -45,7 +45,12 @@ pub fn run(arguments: Arguments) -> Result<ExitStatus, CliError> {
     if arguments.command.needs_configuration() {
         configuration::load(&invocation, None)?;
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread()
+    // The agent's work is one task's: handing packets from thread to thread would only wake more.
+    let mut builder = match arguments.command {
+        Command::Agent(_) => tokio::runtime::Builder::new_current_thread(),
+        _ => tokio::runtime::Builder::new_multi_thread(),
+    };
+    let runtime = builder
         .worker_threads(2)
         .enable_all()
         .build()
