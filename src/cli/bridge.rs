@@ -235,10 +235,12 @@ async fn join(mut near: UnixStream, bridge: &dyn Bridge) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
+    use std::time::Duration;
 
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
+    use crate::http::client::ApiClient;
 
     struct Echo;
 
@@ -288,5 +290,39 @@ mod tests {
         let mut answer = Vec::new();
         let _ = stream.read_to_end(&mut answer).await;
         assert_eq!(listener.failure().as_deref(), Some("box: raptor is not there"));
+    }
+
+    /// Answers HTTP requests with an empty list, the first ones once all sessions are taken.
+    struct Busy(Arc<tokio::sync::Barrier>);
+
+    impl Bridge for Busy {
+        fn open(&self) -> BoxFuture<'_, Result<Box<dyn Stream>, String>> {
+            let (near, mut far) = tokio::io::duplex(4096);
+            let taken = Arc::clone(&self.0);
+            tokio::spawn(async move {
+                let mut request = vec![0; 4096];
+                while far.read(&mut request).await.is_ok_and(|length| length > 0) {
+                    // Later than this, nobody who waits is left to be counted.
+                    let _ = tokio::time::timeout(Duration::from_millis(100), taken.wait()).await;
+                    let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n[]";
+                    if far.write_all(answer).await.is_err() {
+                        break;
+                    }
+                }
+            });
+            Box::pin(async { Ok(Box::new(near) as Box<dyn Stream>) })
+        }
+    }
+
+    #[tokio::test]
+    async fn requests_beyond_the_sessions_wait_for_one_and_get_it() {
+        let parent = tempfile::tempdir().unwrap();
+        let taken = Arc::new(tokio::sync::Barrier::new(SESSIONS_MAX));
+        let listener = BridgeListener::listen(parent.path(), Box::new(Busy(taken))).unwrap();
+        let client = ApiClient::new(listener.socket()).unwrap();
+        let requests = (0..2 * SESSIONS_MAX).map(|_| client.members());
+        for answer in futures_util::future::join_all(requests).await {
+            assert_eq!(answer.unwrap(), []);
+        }
     }
 }

@@ -33,6 +33,10 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long an agent may take for what involves other machines or the disk.
 const CHANGE_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// Connections kept for the next request. Each may be a session on an SSH connection, of which
+/// `sshd` allows ten: those kept by nobody's need would starve those that wait for one.
+const IDLE_CONNECTIONS_MAX: usize = 2;
+
 /// `Upgrade` token of a terminal session.
 pub const TERMINAL_PROTOCOL: &str = "raptor-terminal";
 
@@ -122,6 +126,7 @@ impl ApiClient {
         let http = reqwest::Client::builder()
             .unix_socket(path.as_path())
             .connect_timeout(ANSWER_TIMEOUT)
+            .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX)
             .build()
             .map_err(|error| unreachable(innermost(&error)))?;
         Ok(Self { http, socket: socket.to_owned(), _path: Arc::new(path) })
