@@ -21,8 +21,10 @@ fmt:
 dist:
     cargo build --release --locked
     mkdir -p dist
-    install -m 0755 "target/$(rustc -vV | sed -n "s/^host: //p")/release/raptor" dist/raptor
-    cd dist && sha256sum raptor > raptor.sha256 && cat raptor.sha256
+    target=$(rustc -vV | sed -n 's/^host: //p') && version=$(cargo pkgid | sed 's/.*[@#]//') \
+        && name="raptor-$version-$target" \
+        && install -m 0755 "target/$target/release/raptor" "dist/$name" \
+        && cd dist && sha256sum "$name" > "$name.sha256" && cat "$name.sha256"
 
 # measurements, each beside its floor: `just bench` runs all, `just bench startup` one
 bench name="":

@@ -32,10 +32,12 @@ fn main() {
 
 fn slave(hosts: &Hosts) -> Duration {
     // A server type without modules: what is measured is raptor, not a package mirror.
-    let config = serde_json::json!({"server_types": {"bare": {"modules": []}}});
+    let config = serde_json::json!({
+        "ssh": {"identity_file": hosts.key()},
+        "server_types": {"bare": {"modules": []}},
+    });
     let user = User::with_config(&config);
-    let key = hosts.key().display().to_string();
-    let mut command = user.raptor(&["slave", "-i", &key, "--server-type", "bare"]);
+    let mut command = user.raptor(&["slave", "--server-type", "bare"]);
     command.args(hosts.addresses.iter().map(|address| format!("root@{address}")));
     time(|| drop(run(&mut command)))
 }
