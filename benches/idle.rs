@@ -39,8 +39,8 @@ fn main() {
     println!("{:<28}  resident   its own   share  processor  wakeups", "");
     for (process, (time_before, wakeups_before)) in watched.iter().zip(before) {
         let (time, wakeups) = look(process);
-        let used = time.saturating_sub(time_before);
-        let percent = 100.0 * used.as_secs_f64() / WINDOW.as_secs_f64();
+        let spent = time.saturating_sub(time_before);
+        let percent = 100.0 * spent.as_secs_f64() / WINDOW.as_secs_f64();
         let wakeups = (wakeups - wakeups_before) / WINDOW.as_secs();
         let Memory { resident, own, proportional } = Memory::of(process.1);
         let met = if process.0.starts_with("agent") {
