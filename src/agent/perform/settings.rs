@@ -3,12 +3,13 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::path::PathBuf;
+use std::process::Command;
+use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::OnceLock;
 use std::time::Duration;
 
 use serde_json::Value;
-use tokio::process::Command;
 use tokio::sync::watch;
 
 use crate::agent::error::chain;
@@ -244,31 +245,39 @@ impl Performer {
 /// The driver whose machines are processes of this computer.
 const LOCAL_DRIVER: &str = "local";
 
-/// Makes a key pair. Two that make it at once end up with one.
+/// Makes a key pair. Two that make it at once end up with one. Waits for the lock in a thread of
+/// its own: whoever holds it may need this one to get on.
 async fn make_key(file: &Path) -> Result<(), Failure> {
-    let step = "make raptor's SSH key";
+    let file = file.to_owned();
+    tokio::task::spawn_blocking(move || make_key_blocking(&file))
+        .await
+        .unwrap_or_else(|error| Err(Failure::at(KEY_STEP, chain(&error))))
+}
+
+const KEY_STEP: &str = "make raptor's SSH key";
+
+fn make_key_blocking(file: &Path) -> Result<(), Failure> {
     let folder = file.parent().unwrap_or(Path::new("/"));
     crate::config::files::create_folder(folder)
-        .map_err(|error| Failure::at(step, chain(&error)))?;
+        .map_err(|error| Failure::at(KEY_STEP, chain(&error)))?;
     let lock = crate::agent::lock::wait(&folder.join("lock"));
-    let _lock = lock.map_err(|error| Failure::at(step, chain(&error)))?;
+    let _lock = lock.map_err(|error| Failure::at(KEY_STEP, chain(&error)))?;
     if file.with_extension("pub").exists() {
         return Ok(());
     }
     let made = Command::new("ssh-keygen")
         .args(["-q", "-t", "ed25519", "-N", "", "-C", "raptor", "-f"])
         .arg(file)
-        .kill_on_drop(true)
+        .stdin(Stdio::null())
         .output()
-        .await
         .map_err(|error| {
-            Failure::at(step, format!("ssh-keygen: {error}"))
+            Failure::at(KEY_STEP, format!("ssh-keygen: {error}"))
                 .with_hint("install the OpenSSH client")
         })?;
     if made.status.success() {
         return Ok(());
     }
-    Err(Failure::at(step, String::from_utf8_lossy(&made.stderr).trim().to_owned()))
+    Err(Failure::at(KEY_STEP, String::from_utf8_lossy(&made.stderr).trim().to_owned()))
 }
 
 const OPEN_STEP: &str = "open the back-end";
@@ -293,4 +302,20 @@ pub fn back_end_settings(config: &Config, name: &str) -> Result<Value, Failure> 
 #[must_use]
 pub fn spawned_key_file(home: &Home) -> PathBuf {
     home.root().join("ssh").join("id_ed25519")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn many_that_make_the_key_at_once_end_up_with_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("ssh/id_ed25519");
+        let makers = (0..5).map(|_| make_key(&file));
+        for made in futures_util::future::join_all(makers).await {
+            assert!(made.is_ok());
+        }
+        assert!(file.exists() && file.with_extension("pub").exists());
+    }
 }
