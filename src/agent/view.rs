@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 
 use crate::agent::error::AgentError;
 use crate::config::document::views::Admission;
+use crate::config::document::views::TicketRecord;
 use crate::model::facts::Facts;
 use crate::model::identity::NodeId;
 use crate::model::label::Labels;
@@ -97,6 +98,34 @@ pub fn find<'a>(members: &'a [Member], word: &str) -> Result<&'a Member, AgentEr
                 names.join(", ")
             )))
         }
+    }
+}
+
+/// Key of a ticket's record: when it was revoked.
+pub const REVOKED_AT: &str = "revoked_at";
+
+/// Why a ticket lets nobody in; none while it holds.
+#[must_use]
+pub fn ticket_fault(ticket: &TicketRecord, now: Timestamp) -> Option<String> {
+    if ticket.rest.contains_key(REVOKED_AT) {
+        return Some("the ticket was revoked".to_owned());
+    }
+    if ticket.expires_at < now {
+        return Some(format!("the ticket expired at {}", ticket.expires_at));
+    }
+    (ticket.uses_left == 0).then(|| "the ticket is used up".to_owned())
+}
+
+/// What `raptor status` says of a member that does not hold; none while it does.
+#[must_use]
+pub fn trouble(member: &Member) -> Option<String> {
+    let name = &member.name;
+    match member.status {
+        Status::Failed => Some(format!("{name} failed: nobody reaches it")),
+        Status::Suspect => Some(format!("{name} does not answer; others are asked about it")),
+        Status::Left => Some(format!("{name} left: its agent was ended")),
+        Status::Booting => Some(format!("{name} was admitted and has not been seen yet")),
+        Status::Alive => None,
     }
 }
 

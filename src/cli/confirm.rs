@@ -14,7 +14,7 @@ pub fn confirm(invocation: &Invocation, question: &str) -> Result<(), CliError> 
         return Ok(());
     }
     if !std::io::stdin().is_terminal() {
-        return Err(CliError::user(format!("{question} needs a yes, and no terminal is there"))
+        return Err(CliError::user(format!("{question}? Nobody is there to say yes"))
             .with_hint("add --yes, or set RAPTOR_YES=1"));
     }
     ask(question, &mut std::io::stdin().lock(), &mut std::io::stderr())

@@ -182,12 +182,9 @@ pub async fn open_if_any(invocation: &Invocation) -> Result<Option<Connection>, 
     };
     let mut attempts = Vec::new();
     for endpoint in candidates {
-        let reached = match reach(invocation, &endpoint).await {
-            Ok(connection) => {
-                matches(&connection.status, checked.as_ref(), context.as_ref()).map(|()| connection)
-            }
-            Err(why) => Err(why),
-        };
+        let reached = reach(invocation, &endpoint).await.and_then(|connection| {
+            matches(&connection.status, checked.as_ref(), context.as_ref()).map(|()| connection)
+        });
         match reached {
             Ok(connection) => {
                 remember(invocation, &mut contexts, &connection);
@@ -200,6 +197,22 @@ pub async fn open_if_any(invocation: &Invocation) -> Result<Option<Connection>, 
         }
     }
     Err(NoConnection::AllDead(attempts).into())
+}
+
+/// As [`open_if_any`], for commands that found a cluster: a name that this home does not know yet
+/// is none either, whatever cluster this home's own agent is of.
+///
+/// # Errors
+/// As [`open`].
+pub async fn open_if_known(invocation: &Invocation) -> Result<Option<Connection>, CliError> {
+    if invocation.connect.is_none()
+        && let Some(name) = &invocation.cluster
+        && !read_contexts(invocation)?.contexts.contains_key(name)
+    {
+        let own = reach(invocation, &Endpoint::Unix(invocation.agent_socket())).await;
+        return Ok(own.ok().filter(|connection| connection.status.cluster == *name));
+    }
+    open_if_any(invocation).await
 }
 
 /// An agent of the same cluster that is none of `doomed`, to be asked while those are taken away.

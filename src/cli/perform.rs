@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 use zeroize::Zeroizing;
 
+use crate::agent::perform::job::INTERRUPTED;
 use crate::cli::confirm::confirm;
 use crate::cli::error::CliError;
 use crate::cli::exit_status::ExitStatus;
@@ -176,24 +177,46 @@ pub fn report(invocation: &Invocation, outcomes: &[Outcome]) -> Result<ExitStatu
     if invocation.format.is_json() {
         output::print_json(&outcomes)?;
     } else {
-        for outcome in outcomes {
-            if let Some(error) = &outcome.error {
-                let (machine, step) = (printable(&outcome.machine), printable(&outcome.step));
-                output::tell(&format!("error: {machine}: {step}: {error}"));
-                for detail in &outcome.details {
-                    output::tell(&format!("  {}", printable(detail)));
-                }
-                if let Some(hint) = &outcome.hint {
-                    output::tell(&format!("  hint: {hint}"));
-                }
-            }
+        let (undone, told): (Vec<_>, Vec<_>) =
+            outcomes.iter().partition(|outcome| is_undone(outcome));
+        told.into_iter().for_each(tell_failure);
+        if !undone.is_empty() {
+            let names: Vec<_> = undone.iter().map(|outcome| printable(&outcome.machine)).collect();
+            output::tell(&format!("interrupted: nothing is left of {}", names.join(", ")));
         }
     }
     Ok(exit_status(outcomes))
 }
 
+fn tell_failure(outcome: &Outcome) {
+    let Some(error) = &outcome.error else { return };
+    let (machine, step) = (printable(&outcome.machine), printable(&outcome.step));
+    output::tell(&format!("error: {machine}: {step}: {error}"));
+    for detail in &outcome.details {
+        output::tell(&format!("  {}", printable(detail)));
+    }
+    if let Some(hint) = &outcome.hint {
+        output::tell(&format!("  hint: {hint}"));
+    }
+}
+
+/// What a detail that tells of something put back starts with.
+pub const UNDONE: &str = "undone: ";
+
+fn is_interrupted(outcome: &Outcome) -> bool {
+    outcome.error.is_some() && outcome.step == INTERRUPTED
+}
+
+/// Whether Ctrl-C stopped it and all that was begun has been put back.
+fn is_undone(outcome: &Outcome) -> bool {
+    is_interrupted(outcome) && outcome.details.iter().all(|detail| detail.starts_with(UNDONE))
+}
+
 fn exit_status(outcomes: &[Outcome]) -> ExitStatus {
     let failed = outcomes.iter().filter(|outcome| outcome.error.is_some()).count();
+    if outcomes.iter().any(is_interrupted) {
+        return ExitStatus::INTERRUPTED;
+    }
     match failed {
         0 => ExitStatus::DONE,
         all if all == outcomes.len() => ExitStatus::FAILED,

@@ -81,6 +81,8 @@ impl Local {
                 Ok(_) => {
                     tracing::warn!(?entry, "passed over: its machine.json names another place");
                 }
+                // Another process has just taken it away.
+                Err(error) if error.kind() == io::ErrorKind::NotFound && !entry.exists() => {}
                 Err(error) => {
                     tracing::warn!(?entry, %error, "passed over: no readable machine.json");
                 }

@@ -46,14 +46,15 @@ fn reason(request: &PruneRequest, world: &World, subject: &Subject) -> Option<St
 }
 
 fn member_reason(request: &PruneRequest, member: &KnownMember) -> Option<String> {
-    let since = member.status_for;
-    if since < request.dead_for {
+    if member.status_for.is_some_and(|since| since < request.dead_for) {
         return None;
     }
+    let ago = member.status_for.map(|since| format!(" {} ago", in_words(since)));
+    let ago = ago.unwrap_or_default();
     match member.status {
-        Status::Failed => Some(format!("failed {} ago", in_words(since))),
-        Status::Left => Some(format!("left {} ago", in_words(since))),
-        Status::Booting => Some(format!("admitted {} ago and never seen", in_words(since))),
+        Status::Failed => Some(format!("failed{ago}")),
+        Status::Left => Some(format!("left{ago}")),
+        Status::Booting => Some(format!("admitted{ago} and never seen")),
         Status::Alive | Status::Suspect => None,
     }
 }

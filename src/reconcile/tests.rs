@@ -47,7 +47,9 @@ impl Story {
 
     fn member(mut self, number: u8, name: &str, status: Status, status_for: Duration) -> Self {
         let name = name.parse().unwrap();
-        self.0.members.insert(node(number), KnownMember { name, status, status_for });
+        self.0
+            .members
+            .insert(node(number), KnownMember { name, status, status_for: Some(status_for) });
         self
     }
 

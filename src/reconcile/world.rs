@@ -23,8 +23,8 @@ pub struct KnownMember {
     pub name: Name,
     /// How it is seen.
     pub status: Status,
-    /// For how long it has been seen so.
-    pub status_for: Duration,
+    /// For how long it has been seen so; none when that is not known and long enough anyway.
+    pub status_for: Option<Duration>,
 }
 
 /// The document's machines and members, and how the members are seen.

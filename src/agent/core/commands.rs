@@ -110,7 +110,10 @@ impl Core {
         }
         problems.extend(self.disk_problem.iter().map(|why| format!("not on disk: {why}")));
         problems.extend(self.facts_problem.clone());
-        problems.extend(self.loneliness());
+        match self.loneliness() {
+            Some(lonely) => problems.push(lonely),
+            None => problems.extend(self.members().iter().filter_map(view::trouble)),
+        }
         let links = self
             .parts
             .mesh
@@ -207,7 +210,9 @@ impl Core {
             uses_left: ticket.uses_left,
             rest: ticket.rest,
         };
-        self.roster().tickets.clone().into_iter().map(row).collect()
+        let now = wall_clock();
+        let tickets = self.roster().tickets.clone().into_iter();
+        tickets.filter(|(_, ticket)| view::ticket_fault(ticket, now).is_none()).map(row).collect()
     }
 
     fn create_ticket(&mut self, request: &TicketRequest, reply: Reply<NewTicket>) {
@@ -267,11 +272,16 @@ impl Core {
     }
 
     fn revoke_ticket(&mut self, id: &str, reply: Reply<()>) {
-        if !self.roster().tickets.contains_key(id) {
-            let reason = format!("no ticket {id:?}; `raptor ticket ls` lists them");
+        let now = wall_clock();
+        let fault = match self.roster().tickets.get(id) {
+            None => Some(format!("there is no ticket {id:?}")),
+            Some(ticket) => view::ticket_fault(ticket, now),
+        };
+        if let Some(reason) = fault {
             return answer(reply, Err(AgentError::NotFound(reason)));
         }
-        let change = Change::Unset { path: Path::root().join("tickets").join(id) };
+        let path = Path::root().join("tickets").join(id).join(view::REVOKED_AT);
+        let change = Change::Set { path, value: json!(now) };
         let done = move |_: &mut Self, outcome| answer(reply, outcome);
         self.write(&format!("revoke ticket {id}"), &[change], Box::new(done));
     }

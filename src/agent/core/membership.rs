@@ -1,7 +1,6 @@
 //! Who belongs: the document's members told to mesh, gossip and streams; admission and eviction.
 
 use std::collections::BTreeMap;
-use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -344,11 +343,11 @@ impl Core {
         let (asked, (id, ticket)) = match (asked, ticket) {
             (Ok(asked), Some(found)) => (asked, found),
             (Err(error), _) => return self.refuse_knock(knock, &error.to_string()),
-            (_, None) => return self.refuse_knock(knock, "the ticket has been revoked"),
+            (_, None) => return self.refuse_knock(knock, "the ticket was withdrawn"),
         };
         let known = self.roster().members.contains_key(&asked.node);
-        if !known && (ticket.uses_left == 0 || ticket.expires_at < wall_clock()) {
-            return self.refuse_knock(knock, "the ticket has been used up or has expired");
+        if let Some(why) = view::ticket_fault(&ticket, wall_clock()).filter(|_| !known) {
+            return self.refuse_knock(knock, &why);
         }
         let path = Path::root().join("tickets").join(id).join("uses_left");
         let used = Change::Set { path, value: json!(ticket.uses_left.saturating_sub(1)) };

@@ -178,6 +178,9 @@ pub struct Failure {
     pub hint: Option<String>,
 }
 
+/// The step of a [`Failure`] that the user's Ctrl-C caused.
+pub const INTERRUPTED: &str = "interrupted";
+
 impl Failure {
     /// A failure of which nothing but step and cause is known.
     #[must_use]

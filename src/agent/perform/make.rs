@@ -20,6 +20,7 @@ use crate::agent::perform::build::write;
 use crate::agent::perform::door::Door;
 use crate::agent::perform::door::Way;
 use crate::agent::perform::job::Failure;
+use crate::agent::perform::job::INTERRUPTED;
 use crate::agent::perform::job::MachineJob;
 use crate::agent::perform::job::Origin;
 use crate::agent::perform::job::Outcome;
@@ -72,6 +73,11 @@ impl Site {
         let title = job.title();
         let mut reached = Reached::default();
         let (made, is_interrupted) = tokio::select! {
+            // First, so that what has not begun yet does not begin.
+            biased;
+            () = self.performer.interrupted() => {
+                (Err(Failure::at(INTERRUPTED, "you asked to stop")), true)
+            }
             made = async {
                 let _permit = match permit {
                     Some(permit) => Some(permit),
@@ -80,9 +86,6 @@ impl Site {
                 };
                 self.make(&job, is_founder, &mut reached).await
             } => (made, false),
-            () = self.performer.interrupted() => {
-                (Err(Failure::at("interrupted", "you asked to stop")), true)
-            }
         };
         let progress = self.performer.progress();
         let failure = match made {
@@ -336,8 +339,11 @@ impl Site {
     }
 }
 
-/// Waits until the cluster calls the machine alive.
-async fn wait_until_seen(door: &dyn Door, node: NodeId) -> Result<(), Failure> {
+/// Waits until the cluster calls the machine alive and knows what it says of itself.
+///
+/// # Errors
+/// When that takes too long; what was seen last.
+pub async fn wait_until_seen(door: &dyn Door, node: NodeId) -> Result<(), Failure> {
     let deadline = Instant::now() + SEEN_TIMEOUT;
     loop {
         let last = match door.members().await {

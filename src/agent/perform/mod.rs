@@ -5,7 +5,7 @@ pub mod door;
 pub mod founding;
 pub mod job;
 pub mod local;
-mod make;
+pub mod make;
 mod modules;
 mod remote;
 pub mod retire;

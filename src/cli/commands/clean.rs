@@ -17,8 +17,16 @@ use crate::cli::output::print_json;
 use crate::http::client::ApiClient;
 
 /// What raptor keeps in its home, and nothing else.
-const OWNED: [&str; 6] =
-    ["agent", "machines", "modules", "contexts.json", "known_hosts", "mutable_config.json"];
+const OWNED: [&str; 8] = [
+    "agent",
+    "machines",
+    "modules",
+    "founding",
+    "ssh",
+    "contexts.json",
+    "known_hosts",
+    "mutable_config.json",
+];
 
 /// Remove every trace of raptor on this machine
 ///

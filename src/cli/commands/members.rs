@@ -49,7 +49,9 @@ pub async fn show_after_change(
     invocation: &Invocation,
     status: ExitStatus,
 ) -> Result<(), CliError> {
-    if invocation.format.is_json() || status == ExitStatus::FAILED {
+    if invocation.format.is_json()
+        || [ExitStatus::FAILED, ExitStatus::INTERRUPTED].contains(&status)
+    {
         return Ok(());
     }
     let connection = connection::open(invocation).await?;

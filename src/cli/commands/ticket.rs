@@ -94,7 +94,9 @@ pub async fn run(invocation: &Invocation, command: TicketCommand) -> Result<Exit
                 print(&format!("revoke ticket {id}\n"))?;
                 return Ok(ExitStatus::DONE);
             }
-            client.revoke_ticket(&id).await?;
+            client.revoke_ticket(&id).await.map_err(|error| {
+                CliError::from(error).with_hint("`raptor ticket ls` lists those that hold")
+            })?;
             if invocation.format.is_json() {
                 print_json(&json!({ "revoked": id }))?;
             } else {

@@ -1,11 +1,14 @@
 //! `join`: this machine becomes a member of a cluster that exists.
 
+use std::net::SocketAddr;
+
 use zeroize::Zeroizing;
 
 use crate::agent::api::Bootstrap;
 use crate::agent::api::NewTicket;
 use crate::agent::clock::wall_clock;
 use crate::agent::enter;
+use crate::agent::enter::EnterError;
 use crate::agent::error::chain;
 use crate::agent::initialise;
 use crate::agent::initialise::HomeError;
@@ -13,17 +16,21 @@ use crate::agent::machine_file::InitRequest;
 use crate::agent::perform::door::Doors;
 use crate::agent::perform::door::Way;
 use crate::agent::perform::local;
+use crate::agent::perform::make;
 use crate::agent::perform::settings::Performer;
 use crate::agent::ticket::Ticket;
+use crate::agent::ticket::TicketError;
 use crate::cli::bridge;
 use crate::cli::doors::ApiDoors;
 use crate::cli::error::CliError;
 use crate::cli::error::Kind;
+use crate::cli::hands::failure;
 use crate::cli::hands::own_machine;
 use crate::cli::invocation::Invocation;
 use crate::cli::perform::JoinRequest;
 use crate::cli::perform::Outcome;
 use crate::config::home::Home;
+use crate::mesh::socket::MeshSocket;
 use crate::model::action::Action;
 use crate::model::action::Plan;
 use crate::model::destination::Destination;
@@ -77,10 +84,11 @@ pub async fn join(
             ask_for_ticket(invocation, destination).await?
         }
     };
-    let ticket: Ticket = ticket.parse().map_err(|error| {
+    let void = |error: TicketError| {
         CliError::caused(Kind::User, &error).with_hint("a member makes one: `raptor ticket create`")
-    })?;
-    ticket.check_time(wall_clock()).map_err(|error| CliError::caused(Kind::User, &error))?;
+    };
+    let ticket: Ticket = ticket.parse().map_err(void)?;
+    ticket.check_time(wall_clock()).map_err(void)?;
     check_home(performer.home(), &ticket)?;
     let entered = if own_machine::is_own(performer.home()) {
         own_machine::take_over(performer, ticket, &name, progress).await
@@ -117,6 +125,7 @@ fn check_home(home: &Home, ticket: &Ticket) -> Result<(), CliError> {
 async fn enter(performer: &Performer, ticket: Ticket, name: &Name) -> Result<Name, CliError> {
     let (home, config) = (performer.home(), performer.config());
     let progress = performer.progress();
+    check_listen(config.mesh.listen)?;
     progress.stage(name.as_str(), "giving this machine a key");
     let request = InitRequest {
         name: name.clone(),
@@ -132,7 +141,7 @@ async fn enter(performer: &Performer, ticket: Ticket, name: &Name) -> Result<Nam
     let (key, _) = initialise::load(home).map_err(|error| home_error(&error))?;
     progress.stage(name.as_str(), "knocking");
     let entered = enter::enter(ticket, &key, name.clone()).await;
-    let bootstrap = entered.map_err(|error| CliError::caused(Kind::Remote, &error))?;
+    let bootstrap = entered.map_err(|error| refused(&error))?;
     start(home, &bootstrap, progress.as_ref()).await?;
     Ok(bootstrap.name)
 }
@@ -146,11 +155,40 @@ async fn start(
     initialise::adopt(home, bootstrap, false).map_err(|error| home_error(&error))?;
     local::start(home).map_err(|error| CliError::caused(Kind::User, &error))?;
     let opened = ApiDoors.open(Way::Local(home.clone())).await;
-    opened.map(drop).map_err(|error| {
+    let door = opened.map_err(|error| {
         let log = home.log_file();
         CliError::remote(format!("the agent does not answer: {}", chain(&error)))
             .with_hint(format!("its log is {}", log.display()))
+    })?;
+    progress.stage(bootstrap.name.as_str(), "waiting for the cluster's document");
+    let (key, _) = initialise::load(home).map_err(|error| home_error(&error))?;
+    let introducer = bootstrap.peers.first().map(|peer| peer.id);
+    for node in introducer.into_iter().chain([key.node_id()]) {
+        make::wait_until_seen(door.as_ref(), node).await.map_err(failure)?;
+    }
+    Ok(())
+}
+
+/// Refuses a busy port before the ticket is used up.
+fn check_listen(listen: SocketAddr) -> Result<(), CliError> {
+    MeshSocket::bind(Some(listen)).map(drop).map_err(|error| {
+        CliError::caused(Kind::User, &error).with_hint(
+            "choose another with mesh.listen in mutable_config.json; port 0 takes any free one",
+        )
     })
+}
+
+fn refused(error: &EnterError) -> CliError {
+    let told = CliError::caused(Kind::Remote, error);
+    match error {
+        EnterError::Refused { .. } => {
+            told.with_hint("a member makes another ticket: `raptor ticket create`")
+        }
+        EnterError::NoAnswer { .. } => told.with_hint(
+            "is that member up, and does UDP reach it? any other member makes a ticket, too",
+        ),
+        _ => told,
+    }
 }
 
 fn home_error(error: &HomeError) -> CliError {

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::time::Duration;
 
 use serde_json::Value;
 
@@ -53,7 +52,11 @@ impl Known {
     /// # Errors
     /// Members are known and none answers, or the configuration is wrong.
     pub async fn find(invocation: &Invocation, request: &Request) -> Result<Self, CliError> {
-        let connection = match connection::open_if_any(invocation).await {
+        let opened = match request {
+            Request::Spawn(_) | Request::Slave(_) => connection::open_if_known(invocation).await,
+            _ => connection::open_if_any(invocation).await,
+        };
+        let connection = match opened {
             Err(error) if matches!(request, Request::Destroy(_)) => {
                 return Self::from_back_ends(invocation).await?.ok_or(error);
             }
@@ -184,7 +187,7 @@ fn known_member(member: &Member) -> (NodeId, KnownMember) {
         name: member.name.clone(),
         status: member.status,
         // The members waited before they called it dead; nobody needs to wait again.
-        status_for: Duration::MAX,
+        status_for: None,
     };
     (member.id, known)
 }

@@ -34,6 +34,7 @@ use crate::cli::perform::Outcome;
 use crate::cli::perform::Request;
 use crate::cli::perform::SlaveRequest;
 use crate::cli::perform::SpawnRequest;
+use crate::cli::perform::UNDONE;
 use crate::compute;
 use crate::compute::error::ComputeError;
 use crate::config::error::nearest;
@@ -92,7 +93,8 @@ pub async fn plan(invocation: &Invocation, request: &Request) -> Result<Plan, Cl
             } else {
                 destroy::DestroyRequest::Named(nodes.clone())
             };
-            destroy::plan_destroy(&wanted, &known.world).map_err(|error| user(&error))
+            destroy::plan_destroy(&wanted, &known.world)
+                .map_err(|error| user(&error).with_hint("`raptor members` lists what is there"))
         }
         Request::Prune => {
             let wanted = prune::PruneRequest { dead_for: BOOT_TIMEOUT, now: wall_clock() };
@@ -296,7 +298,7 @@ fn outcome(outcome: job::Outcome) -> Outcome {
             let mut details = Vec::new();
             details.extend(failure.exit_status.map(|status| format!("exit status {status}")));
             details.extend(failure.last_lines.iter().map(|line| format!("| {line}")));
-            details.extend(failure.undone.iter().map(|what| format!("undone: {what}")));
+            details.extend(failure.undone.iter().map(|what| format!("{UNDONE}{what}")));
             details.extend(failure.left.iter().map(|what| format!("NOT put back: {what}")));
             Outcome {
                 machine: outcome.machine,

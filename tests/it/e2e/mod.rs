@@ -2,8 +2,23 @@
 //! `cargo test` leaves them out.
 //!
 //! Where a test lives says what it needs, so that `./runtests.sh` can leave it out by name on a
-//! computer that lacks it: `hosts` needs Docker, `loopback` needs an sshd, the rest needs nothing.
+//! computer that lacks it: `hosts` needs Docker, `loopback` needs an sshd, `namespaces` needs root
+//! or user namespaces, the rest needs nothing.
 
+mod crash;
+mod entering;
 mod hosts;
+mod leaving;
 mod local;
 mod loopback;
+mod namespaces;
+mod refusals;
+mod settings;
+mod terminal;
+
+use serde_json::Value;
+
+/// The text of a JSON string.
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_else(|| panic!("no text: {value}")).to_owned()
+}

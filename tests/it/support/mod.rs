@@ -5,6 +5,7 @@
 pub mod container;
 pub mod docker;
 pub mod keys;
+pub mod namespace;
 pub mod process;
 pub mod run;
 pub mod sandbox;

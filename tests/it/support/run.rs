@@ -97,7 +97,7 @@ impl Invocation {
         thread::spawn(move || drop(stdin.write_all(&text)));
         let stdout = collect(child.stdout.take().unwrap());
         let stderr = collect(child.stderr.take().unwrap());
-        Running { child, line, started, stdout, stderr }
+        Running { child, line, started, stdout, stderr, seen: String::new() }
     }
 }
 
@@ -143,9 +143,19 @@ pub struct Running {
     started: Instant,
     stdout: mpsc::Receiver<Vec<u8>>,
     stderr: mpsc::Receiver<Vec<u8>>,
+    /// Standard output that was looked at already.
+    seen: String,
 }
 
 impl Running {
+    /// Whether it has written `part` to standard output.
+    pub fn printed(&mut self, part: &str) -> bool {
+        self.seen.extend(
+            self.stdout.try_iter().map(|piece| String::from_utf8_lossy(&piece).into_owned()),
+        );
+        self.seen.contains(part)
+    }
+
     /// Its process id.
     pub fn pid(&self) -> i32 {
         i32::try_from(self.child.id()).unwrap()
@@ -178,7 +188,8 @@ impl Running {
             self.kill_group();
         }
         let deadline = Instant::now() + OUTPUT_LIMIT;
-        let (stdout, stdout_closed) = drain(&self.stdout, deadline);
+        let (rest, stdout_closed) = drain(&self.stdout, deadline);
+        let stdout = std::mem::take(&mut self.seen) + &rest;
         let (stderr, stderr_closed) = drain(&self.stderr, deadline);
         let line = std::mem::take(&mut self.line);
         let told = format!("{line}\n--- stdout\n{stdout}\n--- stderr\n{stderr}");

@@ -1,11 +1,11 @@
 //! A user of their own: home, state and runtime folders that nobody else has.
 
-use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -25,7 +25,7 @@ const INHERITED: [&str; 4] = ["PATH", "DOCKER_HOST", "RAPTOR_TEST_IMAGE", "RAPTO
 pub struct Sandbox {
     folder: TempDir,
     environment: Vec<(OsString, OsString)>,
-    destroys: Cell<bool>,
+    destroys: AtomicBool,
 }
 
 impl Sandbox {
@@ -55,7 +55,7 @@ impl Sandbox {
             environment.push((key.into(), value.into()));
         }
         environment.push((process::MARK.into(), folder.path().into()));
-        Self { folder, environment, destroys: Cell::new(false) }
+        Self { folder, environment, destroys: AtomicBool::new(false) }
     }
 
     /// Its folder.
@@ -71,7 +71,7 @@ impl Sandbox {
     /// Says that machines outside this computer's own processes may come of it (containers), so
     /// that dropping it destroys them by `raptor destroy --all`.
     pub fn destroys_on_drop(&self) {
-        self.destroys.set(true);
+        self.destroys.store(true, Ordering::Relaxed);
     }
 
     /// The built binary with these arguments.
@@ -117,6 +117,63 @@ impl Sandbox {
         })
     }
 
+    /// A cluster of local machines, all alive; its members.
+    pub fn spawn(&self, count: usize) -> Vec<Value> {
+        self.raptor(["spawn", "--count", &count.to_string()]).success();
+        self.wait_for_alive(count)
+    }
+
+    /// The home folder of the local machine `name`: `machines/CLUSTER_ID/NAME` below the user's.
+    pub fn machine(&self, name: &str) -> PathBuf {
+        let clusters = fs::read_dir(self.home().join("machines")).unwrap();
+        let homes = clusters.map(|cluster| cluster.unwrap().path().join(name));
+        let found: Vec<PathBuf> = homes.filter(|home| home.is_dir()).collect();
+        assert_eq!(found.len(), 1, "homes of {name}: {found:?}");
+        found[0].clone()
+    }
+
+    /// The built binary, talking to the agent of the local machine `name` alone.
+    pub fn raptor_at<S: AsRef<OsStr>>(
+        &self,
+        name: &str,
+        arguments: impl IntoIterator<Item = S>,
+    ) -> Invocation {
+        let socket = self.machine(name).join("agent/agent.sock");
+        self.raptor(["--connect", &format!("unix:{}", socket.display())]).args(arguments)
+    }
+
+    /// The agent (`run`) or the supervisor (`supervise`) of the local machine `name`.
+    pub fn agent(&self, name: &str, verb: &str) -> Option<Process> {
+        let home = self.machine(name).display().to_string();
+        let line = format!("--home {home} agent {verb}");
+        self.processes_with(&[&line]).pop()
+    }
+
+    /// Waits until the agent of the local machine `name` calls `other` by this status.
+    pub fn wait_for_status(&self, name: &str, other: &str, status: &str) {
+        wait_until(CONVERGENCE_LIMIT, &format!("{other} {status} on {name}"), || {
+            let run = self.raptor_at(name, ["members", "-o", "json"]).run();
+            let members: Vec<Value> = serde_json::from_str(&run.stdout).unwrap_or_default();
+            let is_so = |member: &Value| member["name"] == other && member["status"] == status;
+            if members.iter().any(is_so) { Ok(()) } else { Err(format!("{run:?}")) }
+        });
+    }
+
+    /// Waits until the agent of the local machine `name` has `expected` at `path`; `null` means
+    /// that nothing is there.
+    pub fn wait_for_value(&self, name: &str, path: &str, expected: &Value) {
+        wait_until(CONVERGENCE_LIMIT, &format!("{path} = {expected} on {name}"), || {
+            let run = self.raptor_at(name, ["config", "get", path]).run();
+            let found = match run.code() {
+                0 => serde_json::from_str(&run.stdout)
+                    .unwrap_or_else(|_| Value::from(run.stdout.clone())),
+                _ if run.stderr.starts_with("error: nothing is set at") => Value::Null,
+                _ => return Err(format!("{run:?}")),
+            };
+            if found == *expected { Ok(()) } else { Err(format!("{run:?}")) }
+        });
+    }
+
     /// Waits until nothing runs in it.
     pub fn wait_for_silence(&self) {
         wait_until(Duration::from_secs(10), "no process left", || {
@@ -138,7 +195,7 @@ impl Sandbox {
 
 impl Drop for Sandbox {
     fn drop(&mut self) {
-        if self.destroys.get() {
+        if self.destroys.load(Ordering::Relaxed) {
             let run = self.raptor(["destroy", "--all", "--yes"]).start();
             // A failing destroy must not hide what the test itself says.
             let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {

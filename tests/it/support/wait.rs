@@ -36,6 +36,11 @@ pub fn try_wait_until<T, E>(
     }
 }
 
+/// Lets time pass, for what must happen at a moment that the test draws.
+pub fn pass(time: Duration) {
+    thread::sleep(time);
+}
+
 #[test]
 fn the_last_look_is_told() {
     let mut looks = 0;

@@ -82,7 +82,11 @@ fn open_editor(file: &FilePath) -> Result<(), CliError> {
     if status.success() {
         return Ok(());
     }
-    Err(CliError::user(format!("{editor} ended with {status}; nothing was changed"))
+    let how = match status.code() {
+        Some(code) => format!("exit status {code}"),
+        None => "a signal".to_owned(),
+    };
+    Err(CliError::user(format!("{editor} ended with {how}; nothing was changed"))
         .with_hint("choose another with EDITOR"))
 }
 
@@ -99,7 +103,7 @@ fn read(file: &FilePath, before: &Value) -> Result<Vec<Change>, CliError> {
 
 fn check(invocation: &Invocation, sources: &Sources, changes: &[Change]) -> Result<(), CliError> {
     match &sources.document {
-        Some(document) => write::validate_document(invocation, document, changes),
+        Some(document) => write::validate_document(invocation, document, changes).map(drop),
         // Without a cluster the write itself validates, before it replaces the file.
         None => Ok(()),
     }

@@ -36,13 +36,17 @@ pub async fn run(
     let sources = Sources::open(invocation).await?;
     match (sources.connection, sources.document) {
         (Some(connection), Some(document)) => {
-            validate_document(invocation, &document, &changes)?;
+            let after = validate_document(invocation, &document, &changes)?;
+            if after == document {
+                invocation.note("nothing changes");
+                return Ok(());
+            }
             let request = WriteRequest {
                 note: note.unwrap_or_else(|| summary(&changes)),
                 changes: changes.iter().map(document_change).collect(),
             };
             if invocation.dry_run {
-                return show(invocation, &request);
+                return show(invocation, &request, &changes);
             }
             connection.client.write(&request).await?;
             invocation.note(&format!("written: {}", request.note));
@@ -52,12 +56,13 @@ pub async fn run(
     }
 }
 
-/// Checks what the effective configuration would be with `changes` in the document.
+/// Checks what the effective configuration would be with `changes` in the document; the document
+/// as it would be.
 pub fn validate_document(
     invocation: &Invocation,
     document: &Value,
     changes: &[Change],
-) -> Result<(), CliError> {
+) -> Result<Value, CliError> {
     let mut after = document.clone();
     for change in changes {
         let moved = match change.clone() {
@@ -67,7 +72,8 @@ pub fn validate_document(
         change.check().map_err(|error| CliError::caused(Kind::User, &error))?;
         moved.apply(&mut after).map_err(|error| CliError::caused(Kind::Config, &error))?;
     }
-    configuration::check_document(invocation, document, &after)
+    configuration::check_document(invocation, document, &after)?;
+    Ok(after)
 }
 
 fn document_change(change: &Change) -> DocumentChange {
@@ -95,15 +101,19 @@ fn summary(changes: &[Change]) -> String {
     }
 }
 
-fn show(invocation: &Invocation, request: &WriteRequest) -> Result<(), CliError> {
+fn show(
+    invocation: &Invocation,
+    request: &WriteRequest,
+    changes: &[Change],
+) -> Result<(), CliError> {
     if invocation.format.is_json() {
         return print_json(request);
     }
-    let line = |change: &DocumentChange| match change {
-        DocumentChange::Set { path, value } => format!("set {path} to {value}\n"),
-        DocumentChange::Unset { path } => format!("unset {path}\n"),
+    let line = |change: &Change| match change {
+        Change::Set { path, value } => format!("set {path} to {value}\n"),
+        Change::Unset { path } => format!("unset {path}\n"),
     };
-    print(&request.changes.iter().map(line).collect::<String>())
+    print(&changes.iter().map(line).collect::<String>())
 }
 
 /// Before there is a cluster, the user's own file holds what is wanted.
