@@ -10,6 +10,7 @@ pub mod error;
 pub mod event_loop;
 pub mod handle;
 pub mod initialise;
+pub mod known_peers;
 pub mod lock;
 pub mod machine;
 pub mod machine_file;

@@ -22,6 +22,7 @@ use crate::agent::handle::AgentHandle;
 use crate::agent::initialise;
 use crate::agent::initialise::HomeError;
 use crate::agent::initialise::open_document;
+use crate::agent::known_peers;
 use crate::agent::lock::LockError;
 use crate::agent::lock::StateLock;
 use crate::agent::machine_file::MachineFile;
@@ -124,7 +125,7 @@ pub async fn start(home: Home, settings: AgentSettings) -> Result<Started, Agent
     let Opened { store, document, notes } = open_document(&home, &genesis, epoch)?;
     let problems = repairs(&notes);
     let (storage, stored) =
-        Storage::start(store, genesis.clone(), home.export_file()).map_err(AgentFailure::System)?;
+        Storage::start(store, genesis.clone(), home.clone()).map_err(AgentFailure::System)?;
     let socket = bind(&home, &mut file)?;
     let own_endpoints = endpoints(&socket, &file);
 
@@ -151,6 +152,9 @@ pub async fn start(home: Home, settings: AgentSettings) -> Result<Started, Agent
     let services = Services::new(key.node_id(), handle.clone(), client);
     let peers = PeerServer::new(handle.clone(), Arc::clone(&directory));
     file.ssh_port = answering_ssh_port(file.ssh_port).await;
+    // The introducers first: a machine that has just joined remembers nobody else.
+    let introducers = file.peers.iter().cloned().chain(known_peers::load(&home));
+    let remembered = introducers.map(|peer| (peer.id, peer.endpoints)).collect();
     let parts = Parts {
         home: home.clone(),
         key,
@@ -169,6 +173,7 @@ pub async fn start(home: Home, settings: AgentSettings) -> Result<Started, Agent
         own_endpoints,
         seed,
         problems,
+        remembered,
     };
     Ok(Started {
         home,

@@ -1,6 +1,5 @@
 //! The disk behind a thread of its own, so that a slow disk never delays a heartbeat.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
@@ -12,9 +11,12 @@ use std::thread::JoinHandle;
 use serde_json::Value;
 use tokio::sync::mpsc;
 
+use crate::agent::api::BootstrapPeer;
 use crate::agent::error::chain;
+use crate::agent::known_peers;
 use crate::config::document::Document;
 use crate::config::document::blob::Blob;
+use crate::config::home::Home;
 use crate::config::store;
 use crate::config::store::DocumentStore;
 use crate::model::cluster::Genesis;
@@ -31,13 +33,15 @@ enum Job {
     Export(Value),
     /// Fold the log into a snapshot of these updates: all that the document holds.
     Compact(Vec<Blob>),
+    /// Remember where the other members are.
+    Peers(Vec<BootstrapPeer>),
 }
 
 /// The outcome of one [`Job::Append`]: whether the log has grown long, or why it failed.
 pub type Stored = Result<bool, String>;
 
-/// The thread's queue. Whoever appends bounds how much waits in it; of the rest at most one export
-/// and one snapshot wait.
+/// The thread's queue. Whoever appends bounds how much waits in it; of the rest at most one export,
+/// one snapshot and one list of members wait.
 #[derive(Debug)]
 pub struct Storage {
     jobs: Option<Sender<Job>>,
@@ -50,6 +54,7 @@ pub struct Storage {
 struct Waiting {
     export: AtomicBool,
     compaction: AtomicBool,
+    peers: AtomicBool,
 }
 
 impl Storage {
@@ -60,14 +65,13 @@ impl Storage {
     pub fn start(
         store: DocumentStore,
         genesis: Genesis,
-        export_path: PathBuf,
+        home: Home,
     ) -> std::io::Result<(Self, mpsc::UnboundedReceiver<Stored>)> {
         let (jobs, queue) = channel();
         // Bounded by the appends that wait: one outcome each.
         let (outcomes, receiver) = mpsc::unbounded_channel();
         let waiting = Arc::new(Waiting::default());
-        let worker =
-            Worker { store, genesis, export_path, outcomes, waiting: Arc::clone(&waiting) };
+        let worker = Worker { store, genesis, home, outcomes, waiting: Arc::clone(&waiting) };
         let thread = std::thread::Builder::new()
             .name("storage".to_owned())
             .spawn(move || worker.work(&queue))?;
@@ -95,6 +99,12 @@ impl Storage {
         }
     }
 
+    /// Keeps where the other members are; whether there was room for it.
+    #[must_use]
+    pub fn remember(&self, peers: impl FnOnce() -> Vec<BootstrapPeer>) -> bool {
+        !self.waiting.peers.swap(true, Ordering::AcqRel) && self.queue(Job::Peers(peers()))
+    }
+
     fn queue(&self, job: Job) -> bool {
         self.jobs.as_ref().is_some_and(|jobs| jobs.send(job).is_ok())
     }
@@ -114,7 +124,7 @@ impl Drop for Storage {
 struct Worker {
     store: DocumentStore,
     genesis: Genesis,
-    export_path: PathBuf,
+    home: Home,
     outcomes: mpsc::UnboundedSender<Stored>,
     waiting: Arc<Waiting>,
 }
@@ -133,6 +143,12 @@ impl Worker {
                 Job::Compact(blobs) => {
                     tidied("snapshot", self.compact(blobs));
                     self.waiting.compaction.store(false, Ordering::Release);
+                    None
+                }
+                Job::Peers(peers) => {
+                    self.waiting.peers.store(false, Ordering::Release);
+                    let saved = known_peers::save(&self.home, peers);
+                    tidied("list of where the members are", saved.map_err(|error| chain(&error)));
                     None
                 }
             };
@@ -168,7 +184,7 @@ impl Worker {
     }
 
     fn export(&self, value: &Value) -> Result<(), String> {
-        store::export(value, &self.export_path).map_err(|error| chain(&error))
+        store::export(value, &self.home.export_file()).map_err(|error| chain(&error))
     }
 
     fn compact(&mut self, blobs: Vec<Blob>) -> Result<(), String> {

@@ -16,6 +16,7 @@ use crate::cli::error::CliError;
 use crate::cli::error::Kind;
 use crate::cli::invocation::Invocation;
 use crate::http::client::ApiClient;
+use crate::http::client::ClientError;
 use crate::model::destination::Destination;
 use crate::model::destination::DestinationError;
 use crate::model::identity::NodeId;
@@ -310,6 +311,8 @@ async fn dial(invocation: &Invocation, endpoint: &Endpoint) -> Result<Connection
         Ok(status) => {
             Ok(Connection { client, status, endpoint: endpoint.clone(), _bridge: bridge })
         }
+        // The endpoint says where already.
+        Err(ClientError::Unreachable { why, .. }) if bridge.is_none() => Err(why),
         Err(error) => Err(bridge.and_then(|bridge| bridge.failure()).unwrap_or(error.to_string())),
     }
 }

@@ -105,6 +105,12 @@ impl Home {
         self.root.join("founding").join(format!("{cluster}.json"))
     }
 
+    /// Where the other members were last.
+    #[must_use]
+    pub fn peers_file(&self) -> PathBuf {
+        self.agent_folder().join("peers.json")
+    }
+
     /// The replicated document.
     #[must_use]
     pub fn document_folder(&self) -> PathBuf {

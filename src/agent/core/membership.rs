@@ -1,6 +1,7 @@
 //! Who belongs: the document's members told to mesh, gossip and streams; admission and eviction.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -88,6 +89,7 @@ impl Core {
             self.refresh_at = Some(self.refresh_at.map_or(*until, |due| due.min(*until)));
         }
         self.publish_facts();
+        self.remember_members();
         self.parts.gossip.set_members(now, &roles.keys().copied().collect());
         peers.remove(&me);
         let peers = peers.into_iter().map(|(id, told)| self.peer(id, &told)).collect();
@@ -125,7 +127,8 @@ impl Core {
     fn peer(&self, id: NodeId, told: &[SocketAddr]) -> Peer {
         let facts = self.parts.gossip.facts(id);
         let mut endpoints = facts.map(|facts| facts.endpoints.clone()).unwrap_or_default();
-        for endpoint in told {
+        let remembered = self.parts.remembered.get(&id);
+        for endpoint in told.iter().chain(remembered.into_iter().flatten()) {
             if !endpoints.contains(endpoint) {
                 endpoints.push(*endpoint);
             }

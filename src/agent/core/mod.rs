@@ -3,6 +3,7 @@
 mod commands;
 mod membership;
 mod network;
+mod remembering;
 mod roster;
 mod updates;
 
@@ -87,6 +88,8 @@ pub struct Parts {
     pub seed: u64,
     /// Notes of the start-up: repairs, missing rights.
     pub problems: Vec<String>,
+    /// Where the other members were last.
+    pub remembered: BTreeMap<NodeId, Vec<SocketAddr>>,
 }
 
 /// The running agent's state.
@@ -115,6 +118,8 @@ pub struct Core {
     sync_at: Moment,
     /// Whether the readable export is behind the document.
     export_at: Option<Moment>,
+    /// Whether it is to be written down where the others are, and when.
+    remember_at: Option<Moment>,
     picks: u64,
     stopping: Option<Stopping>,
     /// Members that were put out and are still spoken to, until when.
@@ -178,6 +183,7 @@ impl Core {
             refresh_at: Some(now),
             sync_at: now + SYNC_INTERVAL,
             export_at: Some(now),
+            remember_at: None,
             picks: parts.seed,
             stopping: None,
             farewells: BTreeMap::new(),
@@ -236,6 +242,7 @@ impl Core {
             self.parts.gossip.poll_timeout(),
             self.refresh_at,
             self.export_at,
+            self.remember_at,
             Some(self.sync_at),
         ]
         .into_iter()
@@ -262,6 +269,10 @@ impl Core {
         if self.export_at.is_some_and(|due| due <= now) {
             self.export_at = None;
             self.export_document();
+        }
+        if self.remember_at.is_some_and(|due| due <= now) {
+            self.remember_at = None;
+            self.write_remembered();
         }
         if self.sync_at <= now {
             self.sync_at = now + SYNC_INTERVAL;

@@ -105,7 +105,9 @@ impl Performer {
             None => Founding::new(self.cluster().clone()).map_err(failed)?,
         };
         founding.machines.extend(wished(jobs).map(|job| (job.intent, job.record.clone())));
-        founding.save(self.home()).map_err(failed)?;
+        founding.save(self.home()).map_err(|error| {
+            failed(error).with_hint("another home folder is named with --home DIR")
+        })?;
         Ok(founding)
     }
 }

@@ -16,9 +16,9 @@ fn work(folder: &std::path::Path, jobs: Vec<Job>) -> Vec<Stored> {
         sender.send(job).unwrap();
     }
     drop(sender);
-    let export_path = folder.join("export.json");
+    let home = Home::new(folder);
     let waiting = Arc::new(Waiting::default());
-    Worker { store, genesis, export_path, outcomes, waiting }.work(&queue);
+    Worker { store, genesis, home, outcomes, waiting }.work(&queue);
     std::iter::from_fn(|| receiver.try_recv().ok()).collect()
 }
 
@@ -50,7 +50,7 @@ fn what_is_acknowledged_around_a_snapshot_is_there_afterwards() {
     assert_eq!(opened.document.value(), document.value());
     assert!(opened.notes.is_empty(), "{:?}", opened.notes);
     assert!(folder.path().join("document/snapshot-2").exists(), "nothing was folded");
-    assert!(folder.path().join("export.json").exists());
+    assert!(Home::new(folder.path()).exists());
 }
 
 #[test]

@@ -95,7 +95,7 @@ pub async fn join(
     } else {
         enter(performer, ticket, &name).await
     };
-    let name = entered.inspect_err(|_| progress.failed(name.as_str(), "failed"))?;
+    let name = entered.inspect_err(|_| progress.failed(name.as_str(), "not joined"))?;
     progress.done(name.as_str(), "joined");
     Ok(vec![Outcome {
         machine: name.to_string(),

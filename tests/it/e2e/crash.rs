@@ -167,7 +167,6 @@ fn a_torn_log_is_cut_and_said() {
     let sandbox = Sandbox::new();
     sandbox.spawn(2);
     let path = "server_types.torn.modules";
-    sandbox.wait_for_value("local-1", "default_server_type", &json!("headless"));
     sandbox.raptor_at("local-1", ["config", "set", path, "[]"]).success();
     sandbox.wait_for_value("local-2", path, &json!([]));
     let home = take_down(&sandbox, "local-2");

@@ -153,7 +153,7 @@ fn a_dry_run_prints_the_plan_and_changes_nothing() {
     let plan = sandbox.raptor(["spawn", "--count", "2", "--dry-run", "-o", "json"]).success();
     let steps = plan.stdout_json()["steps"].as_array().unwrap().clone();
     let actions: Vec<&str> = steps.iter().map(|step| step["action"].as_str().unwrap()).collect();
-    assert_eq!(actions, ["create", "create", "slave", "slave"], "{plan:?}");
+    assert_eq!(actions, ["found", "create", "slave", "create", "slave"], "{plan:?}");
     assert!(sandbox.files().is_empty(), "{:?}", sandbox.files());
 
     sandbox.spawn(2);
@@ -230,7 +230,7 @@ fn two_clusters_live_in_one_home() {
     let rows: Vec<Vec<&str>> =
         contexts.stdout.lines().skip(1).map(|row| row.split_whitespace().collect()).collect();
     assert_eq!(rows[0][..2], ["*", "default"], "{contexts:?}");
-    assert_eq!(rows[1][0], "two", "{contexts:?}");
+    assert_eq!(rows[1][..2], ["-", "two"], "{contexts:?}");
     sandbox.raptor(["context", "use", "two"]).success();
     assert_eq!(names(&sandbox.members()), list("two"));
     let shown = sandbox.raptor(["context", "show", "-o", "json"]).success().stdout_json();

@@ -159,11 +159,11 @@ impl Sandbox {
         });
     }
 
-    /// Waits until the agent of the local machine `name` has `expected` at `path`; `null` means
-    /// that nothing is there.
+    /// Waits until the document of the local machine `name` has `expected` at `path` of its
+    /// configuration; `null` means that nothing is there.
     pub fn wait_for_value(&self, name: &str, path: &str, expected: &Value) {
         wait_until(CONVERGENCE_LIMIT, &format!("{path} = {expected} on {name}"), || {
-            let run = self.raptor_at(name, ["config", "get", path]).run();
+            let run = self.raptor_at(name, ["config", "get", path, "--layer", "document"]).run();
             let found = match run.code() {
                 0 => serde_json::from_str(&run.stdout)
                     .unwrap_or_else(|_| Value::from(run.stdout.clone())),
