@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use tokio::sync::oneshot;
-use tracing_subscriber::EnvFilter;
 
 use crate::agent::lock::StateLock;
 use crate::agent::start;
@@ -30,7 +29,6 @@ const STOP_GRACE: Duration = Duration::from_secs(1);
 /// # Errors
 /// It cannot start, or the cluster put the machine out.
 pub async fn run(invocation: &Invocation) -> Result<ExitStatus, CliError> {
-    start_log(invocation);
     let home = Home::new(&invocation.home);
     let settings = settings(&configuration(invocation, &home)?);
     let started = match start::start(home.clone(), settings).await {
@@ -94,7 +92,6 @@ fn refuse(failure: &AgentFailure) -> Result<ExitStatus, CliError> {
 /// The supervisor itself cannot work.
 pub async fn supervise(invocation: &Invocation) -> Result<ExitStatus, CliError> {
     supervise::detach();
-    start_log(invocation);
     let home = Home::new(&invocation.home);
     let lock_path = home.agent_folder().join("supervisor.lock");
     // A second supervisor must not put its own process into the record.
@@ -112,23 +109,6 @@ pub async fn supervise(invocation: &Invocation) -> Result<ExitStatus, CliError> 
         .await
         .map_err(|error| CliError::user(format!("cannot supervise the agent: {error}")))?;
     Ok(ExitStatus::of_program(status))
-}
-
-/// The log goes to standard error; `RUST_LOG` chooses, `-v` shows more.
-fn start_log(invocation: &Invocation) {
-    let level = match invocation.verbosity {
-        0 => "info",
-        1 => "debug",
-        _ => "trace",
-    };
-    let filter = EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| EnvFilter::new(format!("warn,raptor={level}")));
-    // Refused when a log was started before, which is then as good.
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(false)
-        .try_init();
 }
 
 fn settings(config: &Config) -> AgentSettings {

@@ -6,6 +6,7 @@ use clap::builder::FalseyValueParser;
 use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::cli::commands;
+use crate::cli::commands::agent::AgentCommand;
 use crate::cli::connection::Endpoint;
 use crate::cli::output::Format;
 use crate::model::name::Name;
@@ -112,7 +113,7 @@ pub enum Command {
     #[command(subcommand)]
     Context(commands::context::ContextCommand),
     #[command(subcommand)]
-    Agent(commands::agent::AgentCommand),
+    Agent(AgentCommand),
     Completion(commands::completion::CompletionArguments),
     Version(commands::version::VersionArguments),
     #[command(hide = true)]
@@ -120,6 +121,12 @@ pub enum Command {
 }
 
 impl Command {
+    /// Whether it runs for as long as the machine does.
+    #[must_use]
+    pub fn is_service(&self) -> bool {
+        matches!(self, Self::Agent(AgentCommand::Run | AgentCommand::Supervise))
+    }
+
     /// Whether Ctrl-C is the command's own affair: it undoes or names what is half made.
     #[must_use]
     pub fn handles_interrupt(&self) -> bool {

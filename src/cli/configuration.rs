@@ -127,6 +127,10 @@ pub fn schema() -> Value {
 }
 
 fn folded(error: &ConfigError) -> CliError {
-    CliError::caused(Kind::Config, error)
-        .with_hint("`raptor config schema` prints what is possible")
+    let told = CliError::caused(Kind::Config, error);
+    match error {
+        // The schema is no help against a file that cannot be read.
+        ConfigError::File(_) => told,
+        _ => told.with_hint("`raptor config schema` prints what is possible"),
+    }
 }

@@ -1,5 +1,7 @@
 //! One file a command. What runs before any of them: options, logging, configuration, Ctrl-C.
 
+use std::io::IsTerminal as _;
+
 use crate::cli::arguments::Arguments;
 use crate::cli::arguments::Command;
 use crate::cli::configuration;
@@ -41,7 +43,7 @@ pub fn run(arguments: Arguments) -> Result<ExitStatus, CliError> {
         _ => {}
     }
     let invocation = Invocation::new(arguments.global)?;
-    start_logging(&invocation);
+    start_logging(&invocation, arguments.command.is_service());
     if arguments.command.needs_configuration() {
         configuration::load(&invocation, None)?;
     }
@@ -115,9 +117,10 @@ async fn dispatch(
     }
 }
 
-/// Logs go to standard error. `RAPTOR_LOG` chooses more finely than `-v` can.
-fn start_logging(invocation: &Invocation) {
-    let level = match invocation.verbosity {
+/// Logs go to standard error. `RAPTOR_LOG` chooses more finely than `-v` can. A service, whose log
+/// is all that is seen of it, begins one step higher.
+fn start_logging(invocation: &Invocation, is_service: bool) {
+    let level = match invocation.verbosity.saturating_add(u8::from(is_service)) {
         0 => "warn",
         1 => "raptor=info,warn",
         2 => "raptor=debug,info",
@@ -126,6 +129,9 @@ fn start_logging(invocation: &Invocation) {
     let filter = tracing_subscriber::EnvFilter::try_from_env("RAPTOR_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
     // A second start in one process, as in tests, keeps the first.
-    let _ =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(!is_service && std::io::stderr().is_terminal())
+        .try_init();
 }

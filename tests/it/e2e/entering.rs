@@ -1,7 +1,7 @@
 //! Tickets, and homes that enter a cluster with one.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -25,7 +25,7 @@ fn ticket(sandbox: &Sandbox, options: &[&str]) -> Value {
 }
 
 /// `join -`: the ticket stands on no command line.
-fn join(sandbox: &Sandbox, home: &PathBuf, ticket: &str) -> Invocation {
+fn join(sandbox: &Sandbox, home: &Path, ticket: &str) -> Invocation {
     sandbox.raptor(["--home", home.to_str().unwrap(), "join", "-"]).stdin(format!("{ticket}\n"))
 }
 
@@ -87,7 +87,7 @@ fn a_ticket_may_let_several_in_until_it_is_revoked() {
         join(&sandbox, &newcomer(&sandbox, name), &secret).success();
         sandbox.wait_for_alive(count);
     }
-    assert_eq!(ids(&sandbox), [id.clone()]);
+    assert_eq!(ids(&sandbox), std::slice::from_ref(&id));
     sandbox.raptor(["ticket", "revoke", &id]).success();
     assert!(ids(&sandbox).is_empty());
     join(&sandbox, &newcomer(&sandbox, "c"), &secret)

@@ -64,7 +64,9 @@ fn a_pair_that_is_cut_writes_on_both_sides_and_agrees() {
     let left = Side { sandbox: &sandbox, home: sandbox.machine("left") };
     let right = Side { sandbox: &sandbox, home };
     let sides = [&left, &right];
-    sides.iter().for_each(|side| side.wait_for_members(2, "alive"));
+    for side in sides {
+        side.wait_for_members(2, "alive");
+    }
     left.set("server_types.deleted.modules", "[]");
     right.wait_for("deleted", &json!([]));
 
@@ -74,7 +76,9 @@ fn a_pair_that_is_cut_writes_on_both_sides_and_agrees() {
     right.set("server_types.right.modules", "[]");
     left.set("server_types.both.modules", "[\"headless\"]");
     right.set("server_types.both.modules", "[\"headless\", \"headless\"]");
-    sides.iter().for_each(|side| side.wait_for_members(1, "failed"));
+    for side in sides {
+        side.wait_for_members(1, "failed");
+    }
     left.wait_for("right", &Value::Null);
     right.wait_for("left", &Value::Null);
     right.wait_for("deleted", &json!([]));

@@ -16,7 +16,9 @@ fn what_one_member_is_told_all_know() {
     sandbox.spawn(3);
     let path = "server_types.test.modules";
     let everywhere = |value: &Value| {
-        MEMBERS.iter().for_each(|member| sandbox.wait_for_value(member, path, value));
+        for member in MEMBERS {
+            sandbox.wait_for_value(member, path, value);
+        }
     };
     for (writer, value) in MEMBERS.iter().zip([json!(["headless"]), json!([]), json!(["headless"])])
     {
@@ -57,7 +59,9 @@ fn a_deleted_key_stays_deleted_when_a_member_that_slept_comes_back() {
     sandbox.spawn(3);
     let path = "server_types.gone.modules";
     sandbox.raptor(["config", "set", path, "[]"]).success();
-    MEMBERS.iter().for_each(|member| sandbox.wait_for_value(member, path, &json!([])));
+    for member in MEMBERS {
+        sandbox.wait_for_value(member, path, &json!([]));
+    }
     sandbox.agent("local-3", "supervise").unwrap().kill();
     sandbox.agent("local-3", "run").unwrap().kill();
     sandbox.raptor(["config", "unset", path]).success();
@@ -65,7 +69,9 @@ fn a_deleted_key_stays_deleted_when_a_member_that_slept_comes_back() {
     let home = sandbox.machine("local-3").display().to_string();
     let _back = sandbox.raptor(["--home", &home, "agent", "run"]).start();
     sandbox.wait_for_status("local-1", "local-3", "alive");
-    MEMBERS.iter().for_each(|member| sandbox.wait_for_value(member, path, &Value::Null));
+    for member in MEMBERS {
+        sandbox.wait_for_value(member, path, &Value::Null);
+    }
 }
 
 #[test]
