@@ -86,7 +86,7 @@ fn wrong_words_are_refused_before_anything_is_done() {
         "--compute-type",
         "cloud",
         1,
-        "error: open the back-end: there is no compute type \"cloud\"\n  hint: known are docker, local\n",
+        "error: there is no compute type \"cloud\"\n  hint: known are docker, local\n",
     );
     spawn(
         "--server-type",
