@@ -50,7 +50,7 @@ fn what_is_acknowledged_around_a_snapshot_is_there_afterwards() {
     assert_eq!(opened.document.value(), document.value());
     assert!(opened.notes.is_empty(), "{:?}", opened.notes);
     assert!(folder.path().join("document/snapshot-2").exists(), "nothing was folded");
-    assert!(Home::new(folder.path()).exists());
+    assert!(Home::new(folder.path()).export_file().exists());
 }
 
 #[test]
