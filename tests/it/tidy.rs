@@ -80,6 +80,13 @@ fn is_shell(path: &Path, text: &str) -> bool {
         })
 }
 
+/// Whether a line is long because of a text in it, such as a message that a test expects to the
+/// letter: the formatter does not break texts either.
+fn is_one_text(line: &str) -> bool {
+    const CODE_COLUMNS_MAX: usize = 60;
+    line.find('"').is_some_and(|column| column <= CODE_COLUMNS_MAX)
+}
+
 /// Faults of one Rust text.
 fn rust_faults(text: &str) -> Vec<(usize, String)> {
     let mut faults = Vec::new();
@@ -89,7 +96,7 @@ fn rust_faults(text: &str) -> Vec<(usize, String)> {
     }
     for (index, line) in text.lines().enumerate() {
         let columns = line.chars().count();
-        if columns > LINE_COLUMNS_MAX {
+        if columns > LINE_COLUMNS_MAX && !is_one_text(line) {
             faults.push((index + 1, format!("{columns} columns (at most {LINE_COLUMNS_MAX})")));
         }
     }

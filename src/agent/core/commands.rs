@@ -144,7 +144,7 @@ impl Core {
         }
     }
 
-    /// That nobody answers, once that is no longer for want of time. A machine that was put out
+    /// That nobody answers, once there was time enough to. A machine that was put out
     /// while it was away is met with silence, and can only guess.
     fn loneliness(&self) -> Option<String> {
         let others = self.roster().members.len().saturating_sub(1);

@@ -146,7 +146,6 @@ async fn until_they_agree(machines: &[Machine]) {
     .await;
 }
 
-#[ignore = "the documents do not agree within a minute; whether the aborted agents or the sync are at fault is open"]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_acknowledged_is_everywhere_after_crashes() {
     let mut machines = cluster(3).await;
