@@ -17,6 +17,7 @@ fn work(folder: &std::path::Path, jobs: Vec<Job>) -> Vec<Stored> {
     }
     drop(sender);
     let home = Home::new(folder);
+    std::fs::create_dir_all(home.agent_folder()).unwrap();
     let waiting = Arc::new(Waiting::default());
     Worker { store, genesis, home, outcomes, waiting }.work(&queue);
     std::iter::from_fn(|| receiver.try_recv().ok()).collect()

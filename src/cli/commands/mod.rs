@@ -1,7 +1,5 @@
 //! One file a command. What runs before any of them: options, logging, configuration, Ctrl-C.
 
-use std::io::IsTerminal as _;
-
 use crate::cli::arguments::Arguments;
 use crate::cli::arguments::Command;
 use crate::cli::configuration;
@@ -132,6 +130,6 @@ fn start_logging(invocation: &Invocation, is_service: bool) {
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
-        .with_ansi(!is_service && std::io::stderr().is_terminal())
+        .with_ansi(false)
         .try_init();
 }
