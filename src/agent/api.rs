@@ -262,6 +262,9 @@ pub struct SshInfo {
     /// The wish that a back-end fulfilled with it: its host key is known by that.
     #[serde(default)]
     pub intent: Option<IntentId>,
+    /// Its host keys (`TYPE BASE64`), when the back-end told them: no other is accepted.
+    #[serde(default)]
+    pub host_keys: Vec<String>,
     /// Addresses at which it may be dialled directly, best first.
     pub hosts: Vec<std::net::IpAddr>,
     /// Its labels.

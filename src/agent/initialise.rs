@@ -1,5 +1,7 @@
 //! Making a folder the home of a machine: its key, its name, its cluster.
 
+use std::net::SocketAddr;
+
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -27,6 +29,7 @@ use crate::config::path::Path;
 use crate::config::store::DocumentStore;
 use crate::config::store::Opened;
 use crate::config::store::StoreError;
+use crate::mesh::interfaces;
 use crate::model::cluster::ClusterId;
 use crate::model::cluster::Genesis;
 use crate::model::identity::NodeId;
@@ -46,6 +49,9 @@ pub struct InitReply {
     pub cluster_id: Option<ClusterId>,
     /// That cluster's first moment.
     pub genesis: Option<Genesis>,
+    /// UDP addresses at which it will answer, when its port is settled.
+    #[serde(default)]
+    pub endpoints: Vec<SocketAddr>,
     /// Version of the build.
     pub build: String,
 }
@@ -139,7 +145,9 @@ pub fn initialise(home: &Home, request: &InitRequest) -> Result<InitReply, HomeE
     create_folder(&home.agent_folder())?;
     let _lock = match StateLock::acquire(&home.lock_file()) {
         Ok(lock) => lock,
-        Err(held @ LockError::Held { .. }) => return of_running(home, request, held),
+        Err(held @ LockError::Held { .. }) => {
+            return unchanged(home, request)?.ok_or_else(|| held.into());
+        }
         Err(error) => return Err(error.into()),
     };
     let mut seeds = clock::random::<32>().map(SeedStream)?;
@@ -147,7 +155,52 @@ pub fn initialise(home: &Home, request: &InitRequest) -> Result<InitReply, HomeE
         *seed = seeds.next_seed();
     })?;
     let known = load_machine_file(home)?;
-    let mut file = MachineFile {
+    let mut file = machine_file(request, known);
+    if let Some(found) = &request.found {
+        let is_other = |genesis: &Genesis| !is_founded_by(genesis, found);
+        if request.force && file.genesis.as_ref().is_some_and(is_other) {
+            remove_document(home)?;
+            file = MachineFile { genesis: None, peers: Vec::new(), joined_at: None, ..file };
+        }
+        match &file.genesis {
+            Some(genesis) if is_other(genesis) => return Err(other_cluster(genesis)),
+            Some(_) => {}
+            None => {
+                let genesis = found_cluster(home, &key, &file, found)?;
+                file.genesis = Some(genesis);
+                file.joined_at = Some(wall_clock());
+            }
+        }
+    }
+    save_machine_file(home, &file)?;
+    Ok(reply(&key, &file))
+}
+
+/// The answer of a machine whose agent runs, when it is already all that is asked for.
+fn unchanged(home: &Home, request: &InitRequest) -> Result<Option<InitReply>, HomeError> {
+    let (key, known) = match load(home) {
+        Err(HomeError::NotInitialised { .. }) => return Ok(None),
+        other => other?,
+    };
+    match (&known.genesis, &request.found) {
+        // It is only just being made, by somebody else.
+        (None, _) => return Ok(None),
+        (Some(genesis), Some(found)) if !is_founded_by(genesis, found) => {
+            return if request.force { Ok(None) } else { Err(other_cluster(genesis)) };
+        }
+        _ => {}
+    }
+    let is_same = machine_file(request, Some(known.clone())) == known;
+    Ok(is_same.then(|| reply(&key, &known)))
+}
+
+fn is_founded_by(genesis: &Genesis, found: &FoundRequest) -> bool {
+    genesis.name == found.cluster && genesis.nonce == found.nonce
+}
+
+/// What the file will say: what is asked for, and what only the machine itself knows.
+fn machine_file(request: &InitRequest, known: Option<MachineFile>) -> MachineFile {
+    MachineFile {
         version: MACHINE_FILE_VERSION,
         name: request.name.clone(),
         compute_type: request.compute_type.clone(),
@@ -162,37 +215,7 @@ pub fn initialise(home: &Home, request: &InitRequest) -> Result<InitReply, HomeE
         joined_at: known.as_ref().and_then(|file| file.joined_at),
         evicted: known.as_ref().is_some_and(|file| file.evicted),
         rest: known.map(|file| file.rest).unwrap_or_default(),
-    };
-    if let Some(found) = &request.found {
-        match &file.genesis {
-            Some(genesis) if !is_founded_by(genesis, found) => return Err(other_cluster(genesis)),
-            Some(_) => {}
-            None => {
-                let genesis = found_cluster(home, &key, &file, found)?;
-                file.genesis = Some(genesis);
-                file.joined_at = Some(wall_clock());
-            }
-        }
     }
-    save_machine_file(home, &file)?;
-    Ok(reply(&key, &file))
-}
-
-/// A machine whose agent runs is left as it is: it has all that [`initialise`] gives.
-fn of_running(home: &Home, request: &InitRequest, held: LockError) -> Result<InitReply, HomeError> {
-    let (key, file) = load(home)?;
-    match (&file.genesis, &request.found) {
-        // It is only just being made, by somebody else.
-        (None, _) => Err(held.into()),
-        (Some(genesis), Some(found)) if !is_founded_by(genesis, found) => {
-            Err(other_cluster(genesis))
-        }
-        _ => Ok(reply(&key, &file)),
-    }
-}
-
-fn is_founded_by(genesis: &Genesis, found: &FoundRequest) -> bool {
-    genesis.name == found.cluster && genesis.nonce == found.nonce
 }
 
 fn reply(key: &SecretKey, file: &MachineFile) -> InitReply {
@@ -202,8 +225,16 @@ fn reply(key: &SecretKey, file: &MachineFile) -> InitReply {
         address: node_id.address(),
         cluster_id: file.genesis.as_ref().map(Genesis::cluster_id),
         genesis: file.genesis.clone(),
+        endpoints: endpoints(file),
         build: BUILD.to_owned(),
     }
+}
+
+/// Where the agent will answer; nothing while its port is left to the system.
+fn endpoints(file: &MachineFile) -> Vec<SocketAddr> {
+    let listen = file.listen.filter(|listen| listen.port() != 0);
+    // Left out where the system does not tell its addresses: the agent observes them later.
+    listen.and_then(|listen| interfaces::local_endpoints(listen).ok()).unwrap_or_default()
 }
 
 fn other_cluster(genesis: &Genesis) -> HomeError {
@@ -287,7 +318,7 @@ fn first_changes(
     let member = json!({
         "name": file.name,
         "role": Role::Full,
-        "endpoints": [],
+        "endpoints": endpoints(file),
         "added_at": now,
         "added_by": key.node_id(),
     });
@@ -308,17 +339,16 @@ fn first_changes(
 /// # Errors
 /// [`HomeError::OtherCluster`] when it belongs to another one, unless `force`, which forgets that.
 pub fn adopt(home: &Home, bootstrap: &Bootstrap, force: bool) -> Result<InitReply, HomeError> {
-    let _lock = match StateLock::acquire(&home.lock_file()) {
-        Ok(lock) => lock,
-        Err(held @ LockError::Held { .. }) => {
-            // One that runs in this very cluster needs to be told nothing.
-            let (key, file) = load(home)?;
-            let is_there = file.genesis.as_ref() == Some(&bootstrap.genesis) && !file.evicted;
-            return if is_there { Ok(reply(&key, &file)) } else { Err(held.into()) };
-        }
-        Err(error) => return Err(error.into()),
-    };
+    let lock = StateLock::acquire(&home.lock_file());
     let (key, mut file) = load(home)?;
+    if matches!(lock, Err(LockError::Held { .. })) {
+        // Its agent runs; it knows the members better than an invitation does.
+        let same = file.genesis.as_ref() == Some(&bootstrap.genesis);
+        if same && file.name == bootstrap.name && !file.evicted {
+            return Ok(reply(&key, &file));
+        }
+    }
+    let _lock = lock?;
     match &file.genesis {
         Some(genesis) if *genesis != bootstrap.genesis => {
             if !force {

@@ -81,6 +81,9 @@ pub struct InitRequest {
     /// Present on the first machine: the cluster to found.
     #[serde(default)]
     pub found: Option<FoundRequest>,
+    /// Whether another cluster that the machine belongs to is forgotten for the one it founds.
+    #[serde(default)]
+    pub force: bool,
 }
 
 /// The cluster that a first machine founds.

@@ -7,7 +7,7 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::cli::commands;
 use crate::cli::commands::agent::AgentCommand;
-use crate::cli::connection::Endpoint;
+use crate::cli::endpoint::Endpoint;
 use crate::cli::output::Format;
 use crate::model::name::Name;
 

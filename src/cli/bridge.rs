@@ -20,6 +20,7 @@ use tokio::sync::Semaphore;
 
 use crate::agent::perform::settings::spawned_key_file;
 use crate::cli::configuration;
+use crate::cli::endpoint::SshWay;
 use crate::cli::invocation::Invocation;
 use crate::config::home::Home;
 use crate::http::socket_path::SocketPath;
@@ -46,12 +47,9 @@ pub trait Bridge: Send + Sync {
     fn open(&self) -> BoxFuture<'_, Result<Box<dyn Stream>, String>>;
 }
 
-/// Logs in to `destination`, where `raptor agent connect` will be run for every session.
-async fn log_in(
-    invocation: &Invocation,
-    destination: &Destination,
-) -> Result<Box<dyn Bridge>, String> {
-    let (host, sudo) = host(invocation, destination).await?;
+/// Logs in, where `raptor agent connect` will be run for every session.
+async fn log_in(invocation: &Invocation, way: &SshWay) -> Result<Box<dyn Bridge>, String> {
+    let (host, sudo) = host(invocation, way).await?;
     Ok(Box::new(HostBridge { host, sudo }))
 }
 
@@ -59,11 +57,11 @@ async fn log_in(
 ///
 /// # Errors
 /// A sentence for people.
-pub async fn host(
-    invocation: &Invocation,
-    destination: &Destination,
-) -> Result<(Arc<dyn Host>, bool), String> {
-    log_in_to(invocation, SshTarget::new(destination.clone(), invocation.known_hosts())).await
+pub async fn host(invocation: &Invocation, way: &SshWay) -> Result<(Arc<dyn Host>, bool), String> {
+    let mut target = SshTarget::new(way.destination.clone(), invocation.known_hosts());
+    target.via = way.via.iter().cloned().collect();
+    target.identity_file.clone_from(&way.identity_file);
+    log_in_to(invocation, target).await
 }
 
 async fn log_in_to(
@@ -71,14 +69,17 @@ async fn log_in_to(
     mut target: SshTarget,
 ) -> Result<(Arc<dyn Host>, bool), String> {
     let config = configuration::loaded(invocation, None).map_err(|error| error.render(false))?;
-    target.connect_timeout = config.config.ssh.connect_timeout();
+    let ssh = config.config.ssh;
+    target.connect_timeout = ssh.connect_timeout();
     if target.identity_file.is_none() {
-        target.identity_file.clone_from(&config.config.ssh.identity_file);
+        target.identity_file = ssh.identity_file;
     }
-    target.config_file.clone_from(&config.config.ssh.config_file);
+    target.config_file = ssh.config_file;
+    target.options =
+        ssh.options.iter().map(|(option, value)| format!("{option}={value}")).collect();
     let sudo = target.destination.user.as_deref() != Some("root");
     let host = OpenSshHost::connect(target).await;
-    let host = host.map_err(|error| crate::agent::error::chain(&error))?;
+    let host = host.map_err(|error| crate::agent::error::chain(&error.cause))?;
     Ok((Arc::new(host), sudo))
 }
 
@@ -120,12 +121,12 @@ impl fmt::Debug for BridgeListener {
 }
 
 impl BridgeListener {
-    /// Logs in to `destination` and opens the socket.
+    /// Logs in and opens the socket.
     ///
     /// # Errors
     /// A sentence for people: the login failed, or no temporary folder can be made.
-    pub async fn open(invocation: &Invocation, destination: &Destination) -> Result<Self, String> {
-        let bridge = log_in(invocation, destination).await?;
+    pub async fn open(invocation: &Invocation, way: &SshWay) -> Result<Self, String> {
+        let bridge = log_in(invocation, way).await?;
         Self::opened(bridge)
     }
 

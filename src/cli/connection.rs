@@ -1,26 +1,19 @@
 //! How the command line finds an agent to talk to.
 
 use std::collections::BTreeSet;
-use std::fmt;
-use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
-
-use serde::{Deserialize, Serialize};
 
 use crate::agent::api::AgentStatus;
 use crate::cli::bridge::BridgeListener;
 use crate::cli::contexts::Context;
 use crate::cli::contexts::Contexts;
+use crate::cli::endpoint::Endpoint;
 use crate::cli::error::CliError;
 use crate::cli::error::Kind;
 use crate::cli::invocation::Invocation;
 use crate::http::client::ApiClient;
 use crate::http::client::ClientError;
-use crate::model::destination::Destination;
-use crate::model::destination::DestinationError;
 use crate::model::identity::NodeId;
-use crate::model::machine::IntentId;
 use crate::model::name::Name;
 
 /// How long one unix socket may take to answer before the next way is tried.
@@ -28,72 +21,6 @@ const LOCAL_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How long one way through SSH may take: a login over a slow line, and the agent's answer.
 const SSH_TIMEOUT: Duration = Duration::from_secs(20);
-
-/// Where an agent may be asked.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub enum Endpoint {
-    /// A socket on this machine.
-    Unix(PathBuf),
-    /// A machine that SSH reaches.
-    Ssh(Destination),
-    /// A machine that a back-end made: its host key is known by the wish, since its address may
-    /// have been another machine's before.
-    Spawned {
-        /// The wish.
-        intent: IntentId,
-        /// Where it is.
-        destination: Destination,
-    },
-}
-
-/// What stands before the wish and the address of a machine that a back-end made.
-const SPAWNED: &str = "spawned:";
-
-impl FromStr for Endpoint {
-    type Err = DestinationError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if let Some(path) = text.strip_prefix("unix:") {
-            Ok(Self::Unix(PathBuf::from(path)))
-        } else {
-            let spawned = text.strip_prefix(SPAWNED).and_then(|rest| rest.split_once(':'));
-            let spawned = spawned.and_then(|(wish, rest)| Some((wish.parse().ok()?, rest)));
-            match spawned {
-                Some((intent, destination)) => {
-                    Ok(Self::Spawned { intent, destination: destination.parse()? })
-                }
-                None => text.parse().map(Self::Ssh),
-            }
-        }
-    }
-}
-
-impl fmt::Display for Endpoint {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unix(path) => write!(formatter, "unix:{}", path.display()),
-            Self::Ssh(destination) => destination.fmt(formatter),
-            Self::Spawned { intent, destination } => {
-                write!(formatter, "{SPAWNED}{intent}:{destination}")
-            }
-        }
-    }
-}
-
-impl TryFrom<String> for Endpoint {
-    type Error = DestinationError;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        text.parse()
-    }
-}
-
-impl From<Endpoint> for String {
-    fn from(endpoint: Endpoint) -> Self {
-        endpoint.to_string()
-    }
-}
 
 /// An agent that answers.
 #[derive(Debug)]
@@ -296,8 +223,8 @@ async fn reach(invocation: &Invocation, endpoint: &Endpoint) -> Result<Connectio
 async fn dial(invocation: &Invocation, endpoint: &Endpoint) -> Result<Connection, String> {
     let (socket, bridge) = match endpoint {
         Endpoint::Unix(path) => (path.clone(), None),
-        Endpoint::Ssh(destination) => {
-            let listener = BridgeListener::open(invocation, destination).await?;
+        Endpoint::Ssh(way) => {
+            let listener = BridgeListener::open(invocation, way).await?;
             (listener.socket().to_owned(), Some(listener))
         }
         Endpoint::Spawned { intent, destination } => {

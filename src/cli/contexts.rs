@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::cli::connection::Endpoint;
+use crate::cli::endpoint::Endpoint;
 use crate::model::cluster::Genesis;
 use crate::model::name::Name;
 

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::cli::arguments::GlobalArguments;
-use crate::cli::connection::Endpoint;
+use crate::cli::endpoint::Endpoint;
 use crate::cli::error::CliError;
 use crate::cli::output::Format;
 use crate::cli::output::tell;

@@ -23,6 +23,7 @@ pub mod confirm;
 pub mod connection;
 pub mod contexts;
 pub mod doors;
+pub mod endpoint;
 pub mod error;
 pub mod exit_status;
 pub mod hands;

@@ -73,6 +73,7 @@ impl Fake {
                         host: format!("{}.invalid", spec.name),
                         port: None,
                     },
+                    via: None,
                     identity_file: None,
                     host_keys: Vec::new(),
                 }),

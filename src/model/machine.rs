@@ -116,6 +116,9 @@ pub enum Access {
     Ssh {
         /// Where to.
         destination: Destination,
+        /// The host to go through.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        via: Option<Destination>,
         /// The secret key file to offer, when the user's own keys do not open it.
         identity_file: Option<PathBuf>,
         /// Host keys known beforehand (OpenSSH `TYPE BASE64`): the first connection is strict.

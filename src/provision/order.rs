@@ -84,6 +84,14 @@ pub trait Admission: Send + Sync {
         reply: &'a InitReply,
     ) -> BoxFuture<'a, Result<Value, Box<dyn Error + Send + Sync>>>;
 
+    /// Its agent answers: waits until the others see it.
+    fn joined<'a>(
+        &'a self,
+        _reply: &'a InitReply,
+    ) -> BoxFuture<'a, Result<(), Box<dyn Error + Send + Sync>>> {
+        Box::pin(async { Ok(()) })
+    }
+
     /// Takes the admission back: the machine did not come up.
     fn withdraw<'a>(&'a self, reply: &'a InitReply) -> BoxFuture<'a, ()>;
 }

@@ -49,6 +49,8 @@ pub struct Service {
     pub files: Vec<ServiceFile>,
     /// Shell text that starts it, or starts it anew.
     pub start: String,
+    /// Shell text that stops it until it is started again; its failure says nothing.
+    pub stop: String,
     /// Shell text that stops it and takes it away.
     pub remove: String,
 }
@@ -105,6 +107,7 @@ fn systemd(layout: &Layout) -> Service {
                 must systemctl enable raptor.service\n\
                 must systemctl restart raptor.service"
             .to_owned(),
+        stop: "systemctl stop raptor.service >/dev/null 2>&1 </dev/null 8>&-".to_owned(),
         remove: format!(
             "systemctl disable --now raptor.service || true; rm -f {}; systemctl daemon-reload",
             quote(&path)
@@ -133,6 +136,7 @@ fn openrc(layout: &Layout) -> Service {
     let path = layout.path("/etc/init.d/raptor");
     Service {
         start: "must rc-update add raptor default\nmust rc-service raptor restart".to_owned(),
+        stop: "rc-service raptor stop >/dev/null 2>&1 </dev/null 8>&-".to_owned(),
         remove: format!(
             "rc-service raptor stop || true; rc-update del raptor default || true; rm -f {}",
             quote(&path)
@@ -144,17 +148,20 @@ fn openrc(layout: &Layout) -> Service {
 fn supervised(layout: &Layout) -> Service {
     let boot = format!("{}/boot", layout.library());
     let (program, home) = (quote(&layout.program()), quote(&layout.home()));
+    let log = quote(&format!("{}/agent/agent.log", layout.home()));
     let text = format!(
         "#!/bin/sh\n\
          # Starts raptor where no init system does; run at boot by cron, or by whoever starts the\n\
          # machine.\n\
+         log={log}\n\
+         (umask 077; mkdir -p \"${{log%/*}}\"; : >>\"$log\")\n\
          if command -v setsid >/dev/null 2>&1; then\n\
          \tset -- setsid\n\
          else\n\
          \tset --\n\
          \ttrap '' HUP\n\
          fi\n\
-         \"$@\" {program} --home {home} agent supervise </dev/null >/dev/null 2>&1 &\n"
+         \"$@\" {program} --home {home} agent supervise </dev/null >>\"$log\" 2>&1 &\n"
     );
     let mut files = vec![ServiceFile { path: boot.clone(), mode: 0o755, text }];
     files.push(ServiceFile {
@@ -163,12 +170,10 @@ fn supervised(layout: &Layout) -> Service {
         text: format!("@reboot root {}\n", quote(&boot)),
     });
     let paths: Vec<String> = files.iter().map(|file| quote(&file.path)).collect();
+    let stop = "\"$program\" --home \"$home\" agent stop >/dev/null 2>&1 </dev/null 8>&-";
     Service {
-        start: format!(
-            "\"$program\" --home \"$home\" agent stop >/dev/null 2>&1 </dev/null 8>&-\n\
-             {} >/dev/null 2>&1 </dev/null 8>&-",
-            quote(&boot)
-        ),
+        start: format!("{stop}\n{} >/dev/null 2>&1 </dev/null 8>&-", quote(&boot)),
+        stop: stop.to_owned(),
         remove: format!("{program} --home {home} agent stop || true; rm -f {}", paths.join(" ")),
         files,
     }

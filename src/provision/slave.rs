@@ -148,7 +148,9 @@ impl<'a> Run<'a> {
             .map_err(|error| Failure::new("admission", SlaveCause::Admission(error)))?;
         self.reached.starting = true;
         self.script("starting", self.starting(join, &bootstrap)).await?;
-        Ok(())
+        let Some(reply) = &self.reply else { return Ok(()) };
+        let joined = admission.joined(reply).await;
+        joined.map_err(|error| Failure::new("joining", SlaveCause::Admission(error)))
     }
 
     async fn upload(&mut self, program: &Program) -> Result<(), Failure> {
@@ -184,10 +186,10 @@ impl<'a> Run<'a> {
             init.insert("name".to_owned(), Value::String(self.name.to_string()));
             let init = quote(&Value::Object(init).to_string());
             composer.add("title 'agent init'");
-            composer.add(&format!(
+            composer.add(&self.unless_it_runs(&format!(
                 "printf %s {init} | \"$program\" --home \"$home\" agent init \
-                 >\"$work/init\" 2>\"$work/out\" 8>&- || fail \"$?\""
-            ));
+                 >\"$work/init\" 2>\"$work/out\" 8>&-"
+            )));
             composer.add("say value init \"$(tr -d '\\n' <\"$work/init\")\"");
         }
         Ok(composer.finish())
@@ -202,11 +204,12 @@ impl<'a> Run<'a> {
             composer.add("changed=yes");
         }
         let bootstrap = quote(&bootstrap.to_string());
+        let force = if self.order.requirements.force { " --force" } else { "" };
         composer.add("title 'agent adopt'");
-        composer.add(&format!(
-            "printf %s {bootstrap} | \"$program\" --home \"$home\" agent adopt \
-             >\"$work/out\" 2>&1 8>&- || fail \"$?\""
-        ));
+        composer.add(&self.unless_it_runs(&format!(
+            "printf %s {bootstrap} | \"$program\" --home \"$home\" agent adopt{force} \
+             >\"$work/out\" 2>&1 8>&-"
+        )));
         composer.add("title 'starting the agent'");
         for file in &self.service.files {
             // Where cron is not installed, nobody would read its file.
@@ -232,6 +235,12 @@ impl<'a> Run<'a> {
         keep.extend(self.probe.release.as_deref());
         composer.add(&prune(&keep));
         composer.finish()
+    }
+
+    /// Shell text for a command that needs the agent's home for itself when it has anything to
+    /// change: it is tried beside the running agent, and again once that was stopped.
+    fn unless_it_runs(&self, command: &str) -> String {
+        format!("if ! {{ {command}; }}; then\n{}\n{command} || fail \"$?\"\nfi", self.service.stop)
     }
 
     async fn script(&mut self, name: &str, text: String) -> Result<Report, Failure> {

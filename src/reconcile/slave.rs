@@ -8,6 +8,7 @@ use crate::model::destination::Destination;
 use crate::model::label::Labels;
 use crate::model::machine::Access;
 use crate::model::machine::IntentId;
+use crate::model::machine::MachineRecord;
 use crate::model::name::Name;
 use crate::reconcile::spawn::found;
 use crate::reconcile::world::World;
@@ -85,7 +86,7 @@ pub fn plan_slave(
     for target in targets {
         let destination = &target.destination;
         let known = find(world, target);
-        let known_name = known.map(|(_, name)| name);
+        let known_name = known.map(|(_, record)| &record.name);
         if let Some(name) = target.name.as_ref().filter(|name| known_name != Some(*name))
             && !taken.insert(name.clone())
         {
@@ -106,8 +107,9 @@ pub fn plan_slave(
                 server_type: target
                     .server_type
                     .clone()
+                    .or_else(|| known.map(|(_, record)| record.server_type.clone()))
                     .unwrap_or_else(|| request.server_type.clone()),
-                labels: target.labels.clone(),
+                labels: labels(target, known.map(|(_, record)| record)),
                 provision: request.provision,
                 join: request.join,
             },
@@ -133,12 +135,23 @@ fn merge(targets: &[SlaveTarget]) -> Result<Vec<&SlaveTarget>, SlaveError> {
     Ok(merged)
 }
 
+/// What is asked for, over what the machine has already.
+fn labels(target: &SlaveTarget, known: Option<&MachineRecord>) -> Labels {
+    let mut labels = known.map(|record| record.labels.clone()).unwrap_or_default();
+    labels.extend(target.labels.clone());
+    labels
+}
+
 /// The wish under which this machine was taken over or made before.
-fn find<'a>(world: &'a World, target: &SlaveTarget) -> Option<(IntentId, &'a Name)> {
+fn find<'a>(world: &'a World, target: &SlaveTarget) -> Option<(IntentId, &'a MachineRecord)> {
     let mut records = world.machines.iter();
     records.find_map(|(intent, record)| match &record.access {
-        Some(Access::Ssh { destination, .. }) if *destination == target.destination => {
-            Some((*intent, &record.name))
+        // One address behind two hosts to go through is two machines.
+        Some(Access::Ssh { destination, via, .. })
+            if *destination == target.destination
+                && (via.is_none() || target.via.is_none() || *via == target.via) =>
+        {
+            Some((*intent, record))
         }
         _ => None,
     })

@@ -199,6 +199,7 @@ fn a_machine_that_is_ours_is_repaired_under_its_own_wish() {
         Story::founded().member(1, "old", Status::Alive, DAY).machine(1, "old", ADOPTED);
     story.record(1).access = Some(Access::Ssh {
         destination: "root@a".parse().unwrap(),
+        via: None,
         identity_file: None,
         host_keys: Vec::new(),
     });

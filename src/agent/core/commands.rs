@@ -32,6 +32,7 @@ use crate::config::document::views::TicketRecord;
 use crate::config::path::Path;
 use crate::model::identity::NodeId;
 use crate::model::identity::SecretKey;
+use crate::model::machine::Access;
 use crate::model::member::Member;
 use crate::model::time::Moment;
 use crate::model::time::Timestamp;
@@ -289,10 +290,20 @@ impl Core {
     fn ssh_info(&self, word: &str) -> Result<SshInfo, AgentError> {
         let member = self.find(word)?;
         let facts = self.parts.gossip.facts(member.id);
-        let admission = self.roster().members.get(&member.id);
-        let intent = admission.and_then(|admission| admission.rest.get("intent"));
+        // A machine with keys known beforehand is one that a back-end made.
+        let machines = self.parts.document.machines();
+        let made = machines.into_iter().find_map(|(intent, record)| match record.access {
+            Some(Access::Ssh { host_keys, .. })
+                if record.node == Some(member.id) && !host_keys.is_empty() =>
+            {
+                Some((intent, host_keys))
+            }
+            _ => None,
+        });
+        let (intent, host_keys) = made.unzip();
         Ok(SshInfo {
-            intent: intent.and_then(|intent| intent.as_str()?.parse().ok()),
+            intent,
+            host_keys: host_keys.unwrap_or_default(),
             node: member.id,
             name: member.name,
             port: facts.and_then(|facts| facts.ssh_port),

@@ -78,9 +78,15 @@ impl Core {
             // introduced us is known besides.
             for peer in &self.parts.file.peers {
                 roles.entry(peer.id).or_insert(Role::Full);
-                peers.entry(peer.id).or_insert_with(|| peer.endpoints.clone());
+                peers.entry(peer.id).or_default();
             }
             roles.insert(me, Role::Full);
+        }
+        // After a restart no facts are known yet: where they were at first is the way back.
+        for peer in &self.parts.file.peers {
+            if let Some(known) = peers.get_mut(&peer.id) {
+                known.extend(&peer.endpoints);
+            }
         }
         self.farewells.retain(|_, until| *until > now);
         for (node, until) in &self.farewells {

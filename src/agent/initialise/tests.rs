@@ -11,6 +11,7 @@ fn request(found: Option<u64>) -> InitRequest {
         listen: None,
         ssh_port: None,
         ssh_user: None,
+        force: false,
         found: found.map(|nonce| FoundRequest { cluster, nonce }),
     }
 }

@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use serde_json::json;
 use tokio::sync::Semaphore;
-use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::agent::api::DocumentChange;
 use crate::agent::api::WriteRequest;
 use crate::agent::error::chain;
 use crate::agent::perform::door::Door;
+use crate::agent::perform::entrance::Entrance;
 use crate::agent::perform::founding::Founding;
 use crate::agent::perform::job::Failure;
 use crate::agent::perform::job::MachineJob;
@@ -39,7 +39,7 @@ pub(super) struct Site {
     pub(super) cluster_id: ClusterId,
     pub(super) founding: Option<Founding>,
     pub(super) computes: BTreeMap<String, Arc<dyn Compute>>,
-    pub(super) door: watch::Sender<Option<Result<Arc<dyn Door>, String>>>,
+    pub(super) entrance: Entrance,
     pub(super) permits: Arc<Semaphore>,
 }
 
@@ -70,11 +70,11 @@ impl Performer {
             cluster_id,
             founding,
             computes,
-            door: watch::Sender::new(door.map(Ok)),
+            entrance: Entrance::new(door),
             permits: Arc::new(Semaphore::new(self.settings().concurrent.max(1))),
         });
         let outcomes = run_all(&site, jobs, founder).await;
-        let door = site.door.borrow().clone().and_then(Result::ok);
+        let door = site.entrance.door();
         // What could not be put back is still to be found by its wish.
         let is_clean = |outcome: &Outcome| {
             outcome.failure.as_ref().is_some_and(|failure| failure.left.is_empty())
@@ -126,7 +126,10 @@ async fn run_all(site: &Arc<Site>, jobs: Vec<MachineJob>, founder: Option<usize>
     while let Some(joined) = tasks.join_next().await {
         match joined {
             Ok(outcome) => outcomes.push(outcome),
-            Err(error) => tracing::error!(%error, "a task of the build was lost"),
+            Err(error) => {
+                tracing::error!(%error, "a task of the build was lost");
+                site.entrance.close("the work on another machine was lost");
+            }
         }
     }
     outcomes.sort_by_key(|(index, _)| *index);

@@ -92,6 +92,7 @@ fn machine_job(plan: &Plan, action: &Action, now: Timestamp) -> Option<MachineJo
             let mut record = record(&called, ADOPTED, server_type, labels, now, *join);
             record.access = Some(Access::Ssh {
                 destination: destination.clone(),
+                via: via.clone(),
                 identity_file: None,
                 host_keys: Vec::new(),
             });
@@ -200,7 +201,7 @@ impl Failure {
     /// Adds what to do next.
     #[must_use]
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into());
+        self.hint = Some(hint.into()).filter(|hint| !hint.is_empty());
         self
     }
 }

@@ -1,8 +1,11 @@
 //! One machine, from the wish to a member that the others see; and back when that fails.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -19,6 +22,7 @@ use crate::agent::perform::build::wish;
 use crate::agent::perform::build::write;
 use crate::agent::perform::door::Door;
 use crate::agent::perform::door::Way;
+use crate::agent::perform::entrance::WayIn;
 use crate::agent::perform::job::Failure;
 use crate::agent::perform::job::INTERRUPTED;
 use crate::agent::perform::job::MachineJob;
@@ -50,11 +54,17 @@ pub(super) struct Reached {
     pub(super) access: Option<Access>,
     /// Whether something may have been changed on a machine that was there before.
     pub(super) has_begun: bool,
+    /// Whether it founds the cluster: from the first, or in the place of one that failed.
+    pub(super) founds: Arc<AtomicBool>,
     /// Its entry into the cluster through SSH, known also when the work is broken off.
     pub(super) entry: Arc<Mutex<Option<Entry>>>,
 }
 
 impl Reached {
+    pub(super) fn founds(&self) -> bool {
+        self.founds.load(Ordering::Relaxed)
+    }
+
     pub(super) fn entry(&self) -> Option<Entry> {
         self.entry.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -71,7 +81,8 @@ impl Site {
     ) -> Outcome {
         let started = Instant::now();
         let title = job.title();
-        let mut reached = Reached::default();
+        let mut reached =
+            Reached { founds: Arc::new(AtomicBool::new(is_founder)), ..Reached::default() };
         let (made, is_interrupted) = tokio::select! {
             // First, so that what has not begun yet does not begin.
             biased;
@@ -84,20 +95,19 @@ impl Site {
                     // The semaphore is never closed; the work would only be less bounded.
                     None => Arc::clone(&self.permits).acquire_owned().await.ok(),
                 };
-                self.make(&job, is_founder, &mut reached).await
+                self.make(&job, &mut reached).await
             } => (made, false),
         };
         let progress = self.performer.progress();
         let failure = match made {
             Ok(()) => None,
             Err(mut failure) => {
-                if is_founder {
-                    let why = format!("the first machine, {title}, failed: {}", failure.cause);
-                    self.door.send_replace(Some(Err(why)));
-                }
                 self.undo(&job, &reached, &mut failure).await;
                 if is_interrupted && job.origin != Origin::Backend {
-                    self.break_off(&reached, is_founder, &mut failure).await;
+                    self.break_off(&reached, &mut failure).await;
+                }
+                if reached.founds() {
+                    self.entrance.give_up();
                 }
                 progress.failed(&title, &format!("{}: {}", failure.step, failure.cause));
                 Some(failure)
@@ -122,28 +132,26 @@ impl Site {
         }
     }
 
-    async fn make(
-        &self,
-        job: &MachineJob,
-        is_founder: bool,
-        reached: &mut Reached,
-    ) -> Result<(), Failure> {
+    async fn make(&self, job: &MachineJob, reached: &mut Reached) -> Result<(), Failure> {
         if let Origin::Host { destination, via } = &job.origin {
             let login = self.performer.adopted_login(&job.title(), destination, via.as_ref());
-            reached.access.clone_from(&job.record.access);
-            return self.place_remote(job, login, is_founder, reached).await;
+            reached.access = Some(Access::Ssh {
+                destination: destination.clone(),
+                via: via.clone(),
+                identity_file: self.performer.settings().identity_file.clone(),
+                host_keys: Vec::new(),
+            });
+            return self.place_remote(job, login, reached).await;
         }
         let machine = self.create(job).await?;
         reached.machine = Some(machine.clone());
         reached.access.clone_from(&machine.access);
         match machine.access {
-            Some(Access::Local { home }) => {
-                self.place_local(job, Home::new(home), is_founder, reached).await
-            }
-            Some(Access::Ssh { destination, identity_file, host_keys }) => {
+            Some(Access::Local { home }) => self.place_local(job, Home::new(home), reached).await,
+            Some(Access::Ssh { destination, identity_file, host_keys, .. }) => {
                 let login =
                     self.performer.spawned_login(job, destination, identity_file, host_keys);
-                self.place_remote(job, login, is_founder, reached).await
+                self.place_remote(job, login, reached).await
             }
             None => {
                 Err(Failure::at("make the machine", "the back-end does not say how to reach it"))
@@ -172,7 +180,6 @@ impl Site {
         &self,
         job: &MachineJob,
         home: Home,
-        is_founder: bool,
         reached: &mut Reached,
     ) -> Result<(), Failure> {
         if !job.join {
@@ -182,13 +189,23 @@ impl Site {
         let progress = self.performer.progress();
         progress.stage(name, "giving it a key");
         let failed = |error: local::LocalError| Failure::at(error.step, error.why);
-        let request = self.init_request(job, is_founder);
+        let request = self.init_request(job, reached.founds());
         let reply = local::initialise(home.clone(), request).await.map_err(failed)?;
         reached.node = Some(reply.node_id);
-        if !is_founder {
+        if !reached.founds() {
             progress.stage(name, "being admitted");
-            let bootstrap = self.admit(job, &job.record.name, reply.node_id).await?;
-            local::adopt(home.clone(), bootstrap).await.map_err(failed)?;
+            match self.entrance.enter().await? {
+                WayIn::Found => {
+                    reached.founds.store(true, Ordering::Relaxed);
+                    let request = self.init_request(job, true);
+                    local::initialise(home.clone(), request).await.map_err(failed)?;
+                }
+                WayIn::Door(door) => {
+                    let request = admission(job, &job.record.name, reply.node_id, Vec::new());
+                    let bootstrap = admit(door.as_ref(), request).await?;
+                    local::adopt(home.clone(), bootstrap).await.map_err(failed)?;
+                }
+            }
         }
         progress.stage(name, "starting its agent");
         local::start(&home).map_err(failed)?;
@@ -197,7 +214,7 @@ impl Site {
             let log = home.log_file().display().to_string();
             Failure::at("reach its agent", chain(&error)).with_hint(format!("its log is {log}"))
         })?;
-        self.joined(job, reply.node_id, is_founder.then_some(door), reached).await
+        self.joined(job, reply.node_id, reached.founds().then_some(door), reached).await
     }
 
     /// The agent answers: the document is told, and the members are waited for.
@@ -217,9 +234,11 @@ impl Site {
                     write(own_door.as_ref(), "wish for the first machines", changes).await?;
                 }
             }
-            self.door.send_replace(Some(Ok(own_door)));
+            self.entrance.open(own_door);
         }
-        let cluster = self.door().await?;
+        let Some(cluster) = self.entrance.door() else {
+            return Err(Failure::at("enter the cluster", "there is none"));
+        };
         let mut record = job.record.clone();
         record.node = Some(node);
         record.machine = reached.machine.as_ref().map(|machine| machine.id.clone());
@@ -242,6 +261,7 @@ impl Site {
             listen: self.performer.listen(&job.record.compute_type),
             ssh_port: None,
             ssh_user: None,
+            force: false,
             found: self.found_request(is_founder),
         }
     }
@@ -251,41 +271,13 @@ impl Site {
         Some(FoundRequest { cluster: founding.cluster.clone(), nonce: founding.nonce })
     }
 
-    /// The cluster's door, once there is one.
-    pub(super) async fn door(&self) -> Result<Arc<dyn Door>, Failure> {
-        let mut door = self.door.subscribe();
-        let opened = door.wait_for(Option::is_some).await;
-        match opened.as_deref() {
-            Ok(Some(Ok(door))) => Ok(Arc::clone(door)),
-            Ok(Some(Err(why))) => Err(Failure::at("enter the cluster", why.clone())),
-            Ok(None) | Err(_) => Err(Failure::at("enter the cluster", "there is none")),
-        }
-    }
-
-    pub(super) async fn admit(
-        &self,
-        job: &MachineJob,
-        name: &Name,
-        node: NodeId,
-    ) -> Result<Bootstrap, Failure> {
-        let request = AdmitRequest {
-            node,
-            name: name.clone(),
-            role: Role::Full,
-            endpoints: Vec::new(),
-            intent: (job.origin == Origin::Backend).then_some(job.intent),
-        };
-        let admitted = self.door().await?.admit(request).await;
-        admitted.map_err(|error| Failure::at("enter the cluster", chain(&error)))
-    }
-
     /// Puts back what a failed machine left, and says what was done.
     async fn undo(&self, job: &MachineJob, reached: &Reached, failure: &mut Failure) {
         if job.origin != Origin::Backend {
             return;
         }
         let undone = &mut failure.undone;
-        let door = self.door.borrow().clone().and_then(Result::ok);
+        let door = self.entrance.door();
         self.performer.progress().stage(&job.title(), "undoing");
         if let (Some(door), Some(node)) = (&door, reached.node)
             && door.evict(node.to_string()).await.is_ok()
@@ -312,12 +304,12 @@ impl Site {
     }
 
     /// The user stopped while a machine was being taken over: what was half made there is named.
-    async fn break_off(&self, reached: &Reached, is_founder: bool, failure: &mut Failure) {
+    async fn break_off(&self, reached: &Reached, failure: &mut Failure) {
         if !reached.has_begun {
             return;
         }
         if let Some(entry) = reached.entry()
-            && self.withdraw(&entry, is_founder).await
+            && self.withdraw(&entry, reached.founds()).await
         {
             failure.undone.push("its key was taken out of the cluster".to_owned());
         }
@@ -337,6 +329,28 @@ impl Site {
         compute.destroy(&machine).await.map_err(|error| chain(&error))?;
         Ok(true)
     }
+}
+
+/// Asks for a machine's key to be taken in.
+pub(super) fn admission(
+    job: &MachineJob,
+    name: &Name,
+    node: NodeId,
+    endpoints: Vec<SocketAddr>,
+) -> AdmitRequest {
+    AdmitRequest {
+        node,
+        name: name.clone(),
+        role: Role::Full,
+        endpoints,
+        intent: (job.origin == Origin::Backend).then_some(job.intent),
+    }
+}
+
+/// Has the cluster take a machine's key in.
+pub(super) async fn admit(door: &dyn Door, request: AdmitRequest) -> Result<Bootstrap, Failure> {
+    let admitted = door.admit(request).await;
+    admitted.map_err(|error| Failure::at("enter the cluster", chain(&error)))
 }
 
 /// Waits until the cluster calls the machine alive and knows what it says of itself.

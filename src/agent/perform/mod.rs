@@ -2,6 +2,7 @@
 
 pub mod build;
 pub mod door;
+mod entrance;
 pub mod founding;
 pub mod job;
 pub mod local;

@@ -4,6 +4,7 @@ use std::error::Error;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -15,10 +16,15 @@ use crate::agent::api::Bootstrap;
 use crate::agent::clock::wall_clock;
 use crate::agent::error::chain;
 use crate::agent::perform::build::Site;
+use crate::agent::perform::door::Door;
 use crate::agent::perform::door::Way;
+use crate::agent::perform::entrance::WayIn;
 use crate::agent::perform::job::Failure;
 use crate::agent::perform::job::MachineJob;
 use crate::agent::perform::make::Reached;
+use crate::agent::perform::make::admission;
+use crate::agent::perform::make::admit;
+use crate::model::cluster::Genesis;
 use crate::model::identity::NodeId;
 use crate::model::name::Name;
 use crate::provision::check::Requirements;
@@ -30,6 +36,7 @@ use crate::provision::order::InitReply;
 use crate::provision::order::JoinOrder;
 use crate::provision::order::Order;
 use crate::provision::slave::slave;
+use crate::ssh::host::Command;
 use crate::ssh::host::Host;
 use crate::ssh::openssh::OpenSshHost;
 use crate::ssh::target::SshTarget;
@@ -45,38 +52,40 @@ impl Site {
         &self,
         job: &MachineJob,
         target: SshTarget,
-        is_founder: bool,
         reached: &mut Reached,
     ) -> Result<(), Failure> {
         let title = job.title();
         let progress = self.performer.progress();
         progress.stage(&title, "logging in");
-        let order = self.order(job, &target, is_founder)?;
+        let order = self.order(job, &target, reached.founds())?;
         let needs_sudo = target.destination.user.as_deref() != Some("root");
         let host = OpenSshHost::connect(target)
             .await
-            .map_err(|error| Failure::at("log in", chain(&error)).with_hint(error.hint()))?;
+            .map_err(|error| Failure::at("log in", chain(&error.cause)).with_hint(error.hint()))?;
         let host: Arc<dyn Host> = Arc::new(host);
         reached.has_begun = true;
-        let gate = Gate { site: self, job, is_founder, entry: Arc::clone(&reached.entry) };
+        let gate = Gate {
+            site: self,
+            job,
+            host: Arc::clone(&host),
+            order: &order,
+            needs_sudo,
+            reached,
+            failure: Mutex::default(),
+        };
         let slaved = slave(host.as_ref(), &order, &gate, progress).await;
+        let own = gate.failure.into_inner().unwrap_or_else(PoisonError::into_inner);
         if let Some(entry) = reached.entry() {
             reached.node = Some(entry.node);
             reached.name = Some(entry.name);
         }
-        let slaved = slaved.map_err(|error| told(&error))?;
-        let Some(reply) = slaved.reply else {
-            reached.name = Some(slaved.name);
-            return Ok(());
-        };
-        let door = if is_founder {
-            let way = Way::Host { host: Arc::clone(&host), sudo: needs_sudo };
-            let opened = self.performer.doors().open(way).await;
-            Some(opened.map_err(|error| Failure::at("reach its agent", chain(&error)))?)
-        } else {
-            None
-        };
-        self.joined(job, reply.node_id, door, reached).await
+        match slaved {
+            Ok(slaved) => {
+                reached.name.get_or_insert(slaved.name);
+                Ok(())
+            }
+            Err(error) => Err(told(&error, own)),
+        }
     }
 
     fn order(
@@ -126,6 +135,7 @@ impl Site {
         set("ssh_port", json!(destination.port.unwrap_or(SSH_PORT)));
         set("ssh_user", json!(destination.user));
         set("found", json!(self.found_request(is_founder)));
+        set("force", json!(self.performer.settings().force));
         init
     }
 }
@@ -134,8 +144,12 @@ impl Site {
 struct Gate<'a> {
     site: &'a Site,
     job: &'a MachineJob,
-    is_founder: bool,
-    entry: Arc<Mutex<Option<Entry>>>,
+    host: Arc<dyn Host>,
+    order: &'a Order,
+    needs_sudo: bool,
+    reached: &'a Reached,
+    /// Why the cluster's side failed, in its own words.
+    failure: Mutex<Option<Failure>>,
 }
 
 /// A machine's entry into the cluster.
@@ -152,26 +166,71 @@ impl Gate<'_> {
         let node = reply.node_id;
         let keep = |name: &Name, was_member| {
             let entry = Entry { node, name: name.clone(), was_member };
-            *self.entry.lock().unwrap_or_else(PoisonError::into_inner) = Some(entry);
+            *self.reached.entry.lock().unwrap_or_else(PoisonError::into_inner) = Some(entry);
         };
-        let bootstrap = match &reply.genesis {
-            Some(genesis) if self.is_founder => {
-                Bootstrap { genesis: genesis.clone(), name: name.clone(), peers: Vec::new() }
-            }
-            _ => {
-                let was_member = self.site.is_member(node).await?;
+        let founded = reply.genesis.as_ref().filter(|_| self.reached.founds());
+        let way = match founded {
+            Some(genesis) => Err(genesis.clone()),
+            None => match self.site.entrance.enter().await? {
+                WayIn::Door(door) => Ok(door),
+                WayIn::Found => Err(self.found(name).await?),
+            },
+        };
+        let (bootstrap, was_member) = match way {
+            Err(genesis) => (Bootstrap { genesis, name: name.clone(), peers: Vec::new() }, false),
+            Ok(door) => {
+                let was_member = is_member(door.as_ref(), node).await?;
                 // Before it is asked for: whoever is interrupted cannot tell how far that came.
                 keep(name, was_member);
-                self.site.admit(self.job, name, node).await?
+                let request = admission(self.job, name, node, reply.endpoints.clone());
+                (admit(door.as_ref(), request).await?, was_member)
             }
         };
-        let was_member = self.entry().is_some_and(|entry| entry.was_member);
         keep(&bootstrap.name, was_member);
         Ok(json!(bootstrap))
     }
 
-    fn entry(&self) -> Option<Entry> {
-        self.entry.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// Takes the place of a founder that failed: the machine's key is there, the cluster is not.
+    async fn found(&self, name: &Name) -> Result<Genesis, Failure> {
+        self.reached.founds.store(true, Ordering::Relaxed);
+        let mut init = self.order.join.as_ref().map(|join| join.init.clone()).unwrap_or_default();
+        init.insert("name".to_owned(), json!(name));
+        init.insert("found".to_owned(), json!(self.site.found_request(true)));
+        let layout = &self.order.layout;
+        let (program, home) = (layout.program(), layout.home());
+        let mut command =
+            Command::new([program.as_str(), "--home", home.as_str(), "agent", "init"]);
+        command.stdin = Value::Object(init).to_string().into_bytes();
+        command.sudo = self.needs_sudo;
+        let failed = |why: String| Failure::at("found the cluster", why);
+        let output = self.host.run(command).await.map_err(|error| failed(chain(&error)))?;
+        let reply: Option<InitReply> = serde_json::from_slice(&output.stdout).ok();
+        let genesis = reply.and_then(|reply| reply.genesis);
+        genesis.ok_or_else(|| failed(String::from_utf8_lossy(&output.stderr).trim().to_owned()))
+    }
+
+    async fn seen(&self, reply: &InitReply) -> Result<(), Failure> {
+        let door = if self.reached.founds() {
+            let way = Way::Host { host: Arc::clone(&self.host), sudo: self.needs_sudo };
+            let opened = self.site.performer.doors().open(way).await;
+            Some(opened.map_err(|error| Failure::at("reach its agent", chain(&error)))?)
+        } else {
+            None
+        };
+        let named = Reached {
+            machine: self.reached.machine.clone(),
+            access: self.reached.access.clone(),
+            name: self.reached.entry().map(|entry| entry.name),
+            ..Reached::default()
+        };
+        self.site.joined(self.job, reply.node_id, door, &named).await
+    }
+
+    /// Keeps the whole failure, and hands on what its caller has room for.
+    fn keep(&self, failure: Failure) -> Box<dyn Error + Send + Sync> {
+        let cause = failure.cause.clone();
+        *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(failure);
+        cause.into()
     }
 }
 
@@ -182,48 +241,57 @@ impl Admission for Gate<'_> {
         name: &'a Name,
         reply: &'a InitReply,
     ) -> BoxFuture<'a, Result<Value, Box<dyn Error + Send + Sync>>> {
-        Box::pin(
-            async move { self.open(name, reply).await.map_err(|failure| failure.cause.into()) },
-        )
+        Box::pin(async move { self.open(name, reply).await.map_err(|failure| self.keep(failure)) })
+    }
+
+    fn joined<'a>(
+        &'a self,
+        reply: &'a InitReply,
+    ) -> BoxFuture<'a, Result<(), Box<dyn Error + Send + Sync>>> {
+        Box::pin(async move { self.seen(reply).await.map_err(|failure| self.keep(failure)) })
     }
 
     fn withdraw<'a>(&'a self, reply: &'a InitReply) -> BoxFuture<'a, ()> {
         Box::pin(async move {
-            if let Some(entry) = self.entry().filter(|entry| entry.node == reply.node_id) {
-                self.site.withdraw(&entry, self.is_founder).await;
+            if let Some(entry) = self.reached.entry().filter(|entry| entry.node == reply.node_id) {
+                self.site.withdraw(&entry, self.reached.founds()).await;
             }
         })
     }
 }
 
-impl Site {
-    async fn is_member(&self, node: NodeId) -> Result<bool, Failure> {
-        let members = self.door().await?.members().await;
-        let members = members.map_err(|error| Failure::at("enter the cluster", chain(&error)))?;
-        Ok(members.iter().any(|member| member.id == node))
-    }
+async fn is_member(door: &dyn Door, node: NodeId) -> Result<bool, Failure> {
+    let members = door.members().await;
+    let members = members.map_err(|error| Failure::at("enter the cluster", chain(&error)))?;
+    Ok(members.iter().any(|member| member.id == node))
+}
 
+impl Site {
     /// Takes an entry back; whether that was to be done and was done.
-    pub(super) async fn withdraw(&self, entry: &Entry, is_founder: bool) -> bool {
-        if is_founder || entry.was_member {
+    pub(super) async fn withdraw(&self, entry: &Entry, founds: bool) -> bool {
+        if founds || entry.was_member {
             return false;
         }
-        let door = self.door.borrow().clone().and_then(Result::ok);
-        match door {
+        match self.entrance.door() {
             Some(door) => door.evict(entry.node.to_string()).await.is_ok(),
             None => false,
         }
     }
 }
 
-fn told(error: &SlaveError) -> Failure {
-    let mut failure = Failure::at(error.step.clone(), chain(&error.cause));
-    if let SlaveCause::Admission(cause) = &error.cause {
-        failure.cause = cause.to_string();
-    }
+fn told(error: &SlaveError, own: Option<Failure>) -> Failure {
+    let cause = match &error.cause {
+        // It names the machine, which stands before the step already.
+        SlaveCause::Host(error) => format!("{}: {}", error.step, chain(&error.cause)),
+        cause => chain(cause),
+    };
+    let mut failure = match own {
+        Some(own) => own,
+        None => Failure::at(error.step.clone(), cause).with_hint(error.hint()),
+    };
     failure.exit_status = error.exit_status;
     failure.last_lines.clone_from(&error.last_lines);
     failure.undone.clone_from(&error.undone);
     failure.left.clone_from(&error.left);
-    failure.with_hint(error.hint())
+    failure
 }

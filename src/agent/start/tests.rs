@@ -47,6 +47,7 @@ impl Machine {
             listen: Some("127.0.0.1:0".parse().unwrap()),
             ssh_port: None,
             ssh_user: None,
+            force: false,
             found: founds.then_some(FoundRequest { cluster, nonce: 1 }),
         };
         let home = Home::new(folder.path());

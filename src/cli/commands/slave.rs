@@ -102,9 +102,14 @@ pub async fn run(
     } else {
         None
     };
+    // It is remembered as the way to the machines, whatever folder the next command runs in.
+    let identity_file = arguments.identity_file.as_ref().map(|path| {
+        let failed = |error| CliError::file("read", path, &error);
+        std::fs::File::open(path).and_then(|_| std::path::absolute(path)).map_err(failed)
+    });
     let request = SlaveRequest {
         targets,
-        identity_file: arguments.identity_file,
+        identity_file: identity_file.transpose()?,
         concurrent: arguments.concurrent.into(),
         provision: !arguments.no_provision,
         join: !arguments.no_join,

@@ -1,8 +1,10 @@
 //! `raptor ssh`
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
@@ -13,6 +15,7 @@ use crate::agent::api::SshInfo;
 use crate::agent::perform::settings::spawned_key_file;
 use crate::cli::connection;
 use crate::cli::connection::Connection;
+use crate::cli::endpoint::Endpoint;
 use crate::cli::error::CliError;
 use crate::cli::exit_status::ExitStatus;
 use crate::cli::invocation::Invocation;
@@ -22,6 +25,7 @@ use crate::cli::quote::quote_for_ssh_option;
 use crate::cli::terminal::session;
 use crate::config::home::Home;
 use crate::model::member::Status;
+use crate::ssh::known_hosts::KnownHosts;
 use crate::ssh::quote::quote;
 use crate::ssh::quote::quote_all;
 
@@ -76,6 +80,11 @@ pub async fn run(invocation: &Invocation, arguments: SshArguments) -> Result<Exi
         return session::run(&connection.client, &node, shell(&arguments.argv)).await;
     };
     let direct = first_reachable(&info.hosts, port).await;
+    if !info.host_keys.is_empty() {
+        let path = invocation.known_hosts();
+        let known = KnownHosts::new(&path).set(&alias(&info), &info.host_keys);
+        known.map_err(|error| CliError::file("write", &path, &error))?;
+    }
     let words = command(invocation, &info, port, direct, &arguments.argv)?;
     if shows {
         if invocation.format.is_json() {
@@ -119,6 +128,7 @@ fn command(
     argv: &[String],
 ) -> Result<Vec<String>, CliError> {
     let known_hosts = invocation.known_hosts().display().to_string();
+    let strictness = if info.host_keys.is_empty() { "accept-new" } else { "yes" };
     let mut words = vec![
         "ssh".to_owned(),
         "-p".to_owned(),
@@ -128,12 +138,16 @@ fn command(
         "-o".to_owned(),
         format!("UserKnownHostsFile={}", quote_option_path(&known_hosts)),
         "-o".to_owned(),
-        "StrictHostKeyChecking=accept-new".to_owned(),
+        format!("StrictHostKeyChecking={strictness}"),
     ];
     // Offered besides the user's own keys: it opens what this home's back-ends made.
     let key_file = spawned_key_file(&Home::new(&invocation.home));
     if info.intent.is_some() && key_file.exists() {
         let path = quote_option_path(&key_file.display().to_string());
+        words.extend(["-o".to_owned(), format!("IdentityFile={path}")]);
+    }
+    for path in known_keys(invocation) {
+        let path = quote_option_path(&path.display().to_string());
         words.extend(["-o".to_owned(), format!("IdentityFile={path}")]);
     }
     if let Some(user) = &info.user {
@@ -148,6 +162,18 @@ fn command(
     words.extend(["--".to_owned(), host]);
     words.extend(argv.iter().cloned());
     Ok(words)
+}
+
+/// The keys with which machines of known clusters were taken over.
+fn known_keys(invocation: &Invocation) -> BTreeSet<PathBuf> {
+    // A list that cannot be read was complained of when the agent was looked for.
+    let contexts = connection::read_contexts(invocation).unwrap_or_default();
+    let ways = contexts.contexts.into_values().flat_map(|context| context.connections);
+    ways.filter_map(|endpoint| match endpoint {
+        Endpoint::Ssh(way) => way.identity_file,
+        _ => None,
+    })
+    .collect()
 }
 
 /// The name under which the machine's host key is known: the one under which it was first seen.
@@ -226,6 +252,7 @@ mod tests {
             port: Some(2222),
             user: Some("root".to_owned()),
             intent: None,
+            host_keys: Vec::new(),
             hosts: Vec::new(),
             labels: std::collections::BTreeMap::default(),
         }

@@ -135,6 +135,7 @@ async fn enter(performer: &Performer, ticket: Ticket, name: &Name) -> Result<Nam
         listen: Some(config.mesh.listen),
         ssh_port: None,
         ssh_user: None,
+        force: false,
         found: None,
     };
     initialise::initialise(home, &request).map_err(|error| home_error(&error))?;
@@ -209,7 +210,8 @@ async fn ask_for_ticket(
         CliError::remote(format!("{destination}: {why}"))
             .with_hint("is it a member? `raptor --connect HOST members` asks it")
     };
-    let (host, sudo) = bridge::host(invocation, destination).await.map_err(failed)?;
+    let (host, sudo) =
+        bridge::host(invocation, &destination.clone().into()).await.map_err(failed)?;
     let words = [
         "raptor",
         "--home",

@@ -5,10 +5,12 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use crate::agent::perform::founding::Founding;
 use crate::agent::perform::job;
 use crate::cli::connection;
 use crate::cli::connection::Connection;
-use crate::cli::connection::Endpoint;
+use crate::cli::endpoint::Endpoint;
+use crate::cli::endpoint::SshWay;
 use crate::cli::error::CliError;
 use crate::cli::error::Kind;
 use crate::cli::hands::config_of;
@@ -64,6 +66,10 @@ impl Known {
         };
         let Some(connection) = connection else {
             if matches!(request, Request::Destroy(_) | Request::Prune) {
+                // A founding that was cut off left machines, and nobody who knows of them.
+                if let Some(known) = Self::from_back_ends(invocation).await? {
+                    return Ok(known);
+                }
                 return Err(connection::NoConnection::NoCluster(invocation.cluster.clone()).into());
             }
             return Self::nothing(invocation);
@@ -98,16 +104,22 @@ impl Known {
     /// The cluster's machines as the back-ends list them: all that is left when no agent runs.
     async fn from_back_ends(invocation: &Invocation) -> Result<Option<Self>, CliError> {
         let contexts = connection::read_contexts(invocation)?;
-        let name = invocation.cluster.clone().or_else(|| contexts.current.clone());
-        let genesis = name
-            .and_then(|name| contexts.contexts.get(&name))
-            .and_then(|context| context.genesis.clone());
-        let Some(genesis) = genesis else { return Ok(None) };
         let config = config_of(invocation, None)?;
+        let name = invocation.cluster.clone().or_else(|| contexts.current.clone());
+        let name = name.unwrap_or_else(|| config.cluster.name.clone());
+        let genesis = contexts.contexts.get(&name).and_then(|context| context.genesis.clone());
+        let cluster_id = match genesis {
+            Some(genesis) => genesis.cluster_id(),
+            None => match Founding::load(&Home::new(&invocation.home), &name) {
+                Ok(Some(founding)) => founding.cluster_id(),
+                Ok(None) => return Ok(None),
+                Err(error) => return Err(CliError::caused(Kind::User, &error)),
+            },
+        };
         let mut machines = MachineRecords::new();
         let folder = Home::new(&invocation.home).machines_folder();
         for compute_type in config.compute_types.keys() {
-            match list(&config, compute_type, &folder, genesis.cluster_id()).await {
+            match list(&config, compute_type, &folder, cluster_id).await {
                 Ok(listed) => {
                     let records =
                         listed.iter().map(|found| (found.intent, record(found, compute_type)));
@@ -122,8 +134,8 @@ impl Known {
         invocation.note("no member answers; the machines are those that the back-ends list");
         Ok(Some(Self {
             connection: None,
-            cluster: genesis.name.clone(),
-            cluster_id: Some(genesis.cluster_id()),
+            cluster: name,
+            cluster_id: Some(cluster_id),
             config,
             world: World { is_founded: true, machines, ..World::default() },
         }))
@@ -173,6 +185,7 @@ impl Known {
                 && outcomes.len() >= self.world.members.len();
             if all_done && none_left {
                 contexts.remove(&self.cluster);
+                Founding::forget(&Home::new(&invocation.home), &self.cluster);
             }
             contexts.save(&invocation.home).map_err(|error| CliError::caused(Kind::User, &error))
         });
@@ -240,12 +253,16 @@ pub fn endpoint(outcome: &job::Outcome) -> Option<Endpoint> {
 fn way(access: &Access, intent: Option<IntentId>) -> Endpoint {
     match access {
         Access::Local { home } => Endpoint::Unix(Home::new(home).socket_file()),
-        Access::Ssh { destination, host_keys, .. } => match intent {
+        Access::Ssh { destination, via, identity_file, host_keys } => match intent {
             // A machine with known keys was made by a back-end: see `Performer::spawned_login`.
             Some(intent) if !host_keys.is_empty() => {
                 Endpoint::Spawned { intent, destination: destination.clone() }
             }
-            _ => Endpoint::Ssh(destination.clone()),
+            _ => Endpoint::Ssh(SshWay {
+                destination: destination.clone(),
+                via: via.clone(),
+                identity_file: identity_file.clone(),
+            }),
         },
     }
 }

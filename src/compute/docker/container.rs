@@ -99,6 +99,7 @@ impl Container {
                 host: address.to_string(),
                 port: Some(22),
             },
+            via: None,
             identity_file: None,
             host_keys,
         });

@@ -168,6 +168,12 @@ impl Container {
         docker(&["unpause", &self.id]);
     }
 
+    /// Copies a file of this computer onto it, executable.
+    pub fn copy(&self, source: &Path, destination: &str) {
+        docker(&["cp", &source.display().to_string(), &format!("{}:{destination}", self.id)]);
+        self.sh(&format!("chmod 0755 '{destination}'"));
+    }
+
     /// Takes it off `network`.
     pub fn disconnect(&self, network: &Network) {
         docker(&["network", "disconnect", &network.id, &self.id]);

@@ -66,6 +66,18 @@ static NEXT_SUBNET: AtomicU32 = AtomicU32::new(0);
 impl Network {
     /// Makes one with a /24 that no other network has.
     pub fn create() -> Self {
+        Self::create_with(|_| Vec::new())
+    }
+
+    /// As [`Self::create`], with IPv6 addresses besides.
+    pub fn create_ipv6() -> Self {
+        Self::create_with(|[_, b, c]| {
+            let subnet = format!("fd99:{b:x}:{c:x}::/64");
+            vec!["--ipv6".to_owned(), "--subnet".to_owned(), subnet]
+        })
+    }
+
+    fn create_with(extra: impl Fn([u8; 3]) -> Vec<String>) -> Self {
         let label = format!("{LABEL}={}", run_name());
         for _ in 0..200 {
             let number = std::process::id()
@@ -79,7 +91,10 @@ impl Network {
             let [a, b, c] = prefix;
             let subnet = format!("{a}.{b}.{c}.0/24");
             let name = format!("raptor-test-{}-{number}", std::process::id());
-            let arguments = ["network", "create", "--subnet", &subnet, "--label", &label, &name];
+            let extra = extra(prefix);
+            let mut arguments = vec!["network", "create", "--subnet", &subnet, "--label", &label];
+            arguments.extend(extra.iter().map(String::as_str));
+            arguments.push(&name);
             match try_docker(&arguments) {
                 Ok(id) => return Self { id, prefix },
                 Err(why) if why.contains("overlaps") || why.contains("already exists") => {}

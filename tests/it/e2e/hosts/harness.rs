@@ -1,4 +1,4 @@
-//! On hosts of their own: containers with a real sshd, on networks that the test made.
+//! The harness's own proof: hosts, users, partitions.
 
 use tempfile::TempDir;
 

@@ -1,0 +1,154 @@
+//! Machines that the back-end `docker` makes.
+
+use std::process::Command;
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use super::{WORK_LIMIT, configure, names, text};
+use crate::support::docker::docker;
+use crate::support::run::Invocation;
+use crate::support::sandbox::{CONVERGENCE_LIMIT, Sandbox};
+use crate::support::wait::wait_until;
+
+fn sandbox() -> Sandbox {
+    let sandbox = Sandbox::new();
+    configure(&sandbox, &serde_json::json!({}));
+    sandbox.destroys_on_drop();
+    sandbox
+}
+
+fn spawn(sandbox: &Sandbox, count: u32) -> Invocation {
+    let count = count.to_string();
+    sandbox.raptor(["spawn", "--compute-type", "docker", "--count", &count]).limit(WORK_LIMIT)
+}
+
+/// The containers of a cluster, by its id.
+fn containers(cluster: &str) -> Vec<String> {
+    let filter = format!("label=raptor.cluster={cluster}");
+    let listed = docker(&["ps", "--all", "--quiet", "--no-trunc", "--filter", &filter]);
+    listed.lines().map(str::to_owned).collect()
+}
+
+fn cluster_id(sandbox: &Sandbox) -> String {
+    let run = sandbox.raptor(["status", "-o", "json"]).success();
+    text(&run.stdout_json()["cluster_id"])
+}
+
+fn container_of(sandbox: &Sandbox, name: &str) -> String {
+    let filter = format!("label=raptor.cluster={}", cluster_id(sandbox));
+    let named = format!("label=raptor.name={name}");
+    docker(&["ps", "--all", "--quiet", "--filter", &filter, "--filter", &named])
+}
+
+#[test]
+#[ignore = "end to end: run by ./runtests.sh"]
+fn containers_live_restart_and_go() {
+    let sandbox = sandbox();
+    spawn(&sandbox, 3).success();
+    let members = sandbox.wait_for_alive(3);
+    assert_eq!(names(&members), ["docker-1", "docker-2", "docker-3"]);
+    assert!(members.iter().all(|member| member["compute_type"] == "docker"), "{members:?}");
+    let cluster = cluster_id(&sandbox);
+    assert_eq!(containers(&cluster).len(), 3);
+    let run = sandbox.raptor(["exec", "--", "hostname"]).success();
+    run.stdout_contains("    docker-2: docker-2\n")
+        .stdout_contains("3 / 3 node(s) completed / acknowledged\n");
+    // Real ssh, the host key known from birth: nothing is accepted unseen, the founder included.
+    for name in ["docker-1", "docker-2", "docker-3"] {
+        let run = sandbox.raptor(["ssh", name, "--", "hostname; exit 7"]).run();
+        let run = run.status(7).stdout_is(&format!("{name}\n"));
+        assert!(!run.stderr.contains("Permanently added"), "{run:?}");
+        let told = sandbox.raptor(["ssh", name, "--info-only"]).success();
+        told.stdout_contains("StrictHostKeyChecking=yes");
+    }
+
+    let restarted = container_of(&sandbox, "docker-2");
+    docker(&["restart", "--time", "0", &restarted]);
+    sandbox.wait_for_alive(3);
+    wait_until(CONVERGENCE_LIMIT, "exec on the machine that was restarted", || {
+        let run = sandbox.raptor(["exec", "--on", "name=docker-2", "--", "hostname"]).run();
+        if run.stdout.contains("1 / 1 node(s)") { Ok(()) } else { Err(format!("{run:?}")) }
+    });
+
+    sandbox.raptor(["destroy", "docker-1", "--yes"]).success();
+    assert_eq!(names(&sandbox.wait_for_alive(2)), ["docker-2", "docker-3"]);
+    assert_eq!(containers(&cluster).len(), 2);
+    spawn(&sandbox, 1).success();
+    sandbox.wait_for_alive(3);
+
+    sandbox.raptor(["destroy", "--all", "--yes"]).limit(WORK_LIMIT).success();
+    assert!(containers(&cluster).is_empty(), "{:?}", containers(&cluster));
+    sandbox.wait_for_silence();
+}
+
+#[test]
+#[ignore = "end to end: run by ./runtests.sh"]
+fn processes_and_containers_are_one_cluster() {
+    let sandbox = sandbox();
+    sandbox.raptor(["spawn", "--count", "2"]).success();
+    spawn(&sandbox, 1).success();
+    let members = sandbox.wait_for_alive(3);
+    assert_eq!(names(&members), ["docker-1", "local-1", "local-2"]);
+    let run = sandbox.raptor(["exec", "--", "echo", "here"]).success();
+    run.stdout_contains("3 / 3 node(s) completed / acknowledged\n");
+    let run = sandbox.raptor(["ssh", "docker-1", "--", "cat /proc/sys/kernel/hostname"]);
+    run.success().stdout_is("docker-1\n");
+    let cluster = cluster_id(&sandbox);
+    sandbox.raptor(["destroy", "--all", "--yes"]).limit(WORK_LIMIT).success();
+    assert!(containers(&cluster).is_empty());
+    sandbox.wait_for_silence();
+}
+
+/// The cluster id that the machines of an unfinished founding carry.
+fn wished_cluster(sandbox: &Sandbox) -> Option<String> {
+    let folder = sandbox.files();
+    let file = folder.iter().find(|file| file.to_string_lossy().contains("founding"))?;
+    let text = std::fs::read(sandbox.home().join(file)).ok()?;
+    let founding: Value = serde_json::from_slice(&text).ok()?;
+    let intent = founding["machines"].as_object()?.keys().next()?.clone();
+    let filter = format!("label=raptor.intent={intent}");
+    let format = "{{.Label \"raptor.cluster\"}}";
+    let output = Command::new("docker")
+        .args(["ps", "--all", "--filter", &filter, "--format", format])
+        .output()
+        .ok()?;
+    let cluster = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    (!cluster.is_empty()).then_some(cluster)
+}
+
+/// Starts a `spawn` and pulls its plug as soon as the first container is there.
+fn spawn_cut_off(sandbox: &Sandbox) -> String {
+    let running = spawn(sandbox, 2).start();
+    let cluster = wait_until(CONVERGENCE_LIMIT, "a first container", || {
+        wished_cluster(sandbox).ok_or("none yet")
+    });
+    running.signal(Signal::KILL);
+    running.finish(CONVERGENCE_LIMIT).status(-9);
+    cluster
+}
+
+#[test]
+#[ignore = "end to end: run by ./runtests.sh"]
+fn a_founding_that_was_cut_off_is_given_back() {
+    let sandbox = sandbox();
+    let cluster = spawn_cut_off(&sandbox);
+    // A request that was under way may still be carried out by the engine.
+    wait_until(CONVERGENCE_LIMIT, "all of it destroyed", || {
+        let _nothing_left = sandbox.raptor(["destroy", "--all", "--yes"]).run();
+        let left = containers(&cluster);
+        if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
+    });
+}
+
+#[test]
+#[ignore = "end to end: run by ./runtests.sh"]
+fn a_founding_that_was_cut_off_is_gone_on_with() {
+    let sandbox = sandbox();
+    let cluster = spawn_cut_off(&sandbox);
+    spawn(&sandbox, 1).success();
+    assert_eq!(cluster_id(&sandbox), cluster, "another cluster was founded beside it");
+    assert!(!containers(&cluster).is_empty());
+    sandbox.raptor(["destroy", "--all", "--yes"]).limit(WORK_LIMIT).success();
+    assert!(containers(&cluster).is_empty(), "{:?}", containers(&cluster));
+}
