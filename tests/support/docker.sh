@@ -58,6 +58,9 @@ install_engine() {
 start_by_hand() {
     mkdir -p "$STATE_FOLDER" "$DATA_FOLDER/docker"
     chmod 0700 "$STATE_FOLDER"
+    # No engine of ours lives, so what lies here is a killed one's: its process ids may have been
+    # given to others by now, and a new engine would take those for the old one.
+    rm -rf "$STATE_FOLDER/docker.pid" "$STATE_FOLDER/docker"
     # Its own session, no descriptor of ours: it outlives this shell and holds no lock of it.
     # `--oom-score-adjust 0`: a machine that is itself a container may not lower its score.
     setsid dockerd --host unix:///var/run/docker.sock --data-root "$DATA_FOLDER/docker" \
