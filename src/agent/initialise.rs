@@ -344,7 +344,7 @@ pub fn adopt(home: &Home, bootstrap: &Bootstrap, force: bool) -> Result<InitRepl
     if matches!(lock, Err(LockError::Held { .. })) {
         // Its agent runs; it knows the members better than an invitation does.
         let same = file.genesis.as_ref() == Some(&bootstrap.genesis);
-        if same && file.name == bootstrap.name && !file.evicted {
+        if same && !file.evicted {
             return Ok(reply(&key, &file));
         }
     }
