@@ -68,8 +68,7 @@ impl AsyncUdpSocket for OverlaySocket {
             let packet = if filled == 0 {
                 match ready!(poll_fitting(&self.lane.incoming, context, buffer.len())) {
                     Some(packet) => packet,
-                    // The mesh has ended, and its streams are about to: nothing comes any more.
-                    None => return Poll::Pending,
+                    None => return Poll::Ready(Err(ErrorKind::BrokenPipe.into())),
                 }
             } else {
                 match self.lane.incoming.try_pop() {
