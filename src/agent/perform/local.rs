@@ -6,6 +6,8 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::process::Stdio;
 
+use tokio::sync::OwnedMutexGuard;
+
 use crate::agent::api::Bootstrap;
 use crate::agent::error::chain;
 use crate::agent::initialise;
@@ -28,12 +30,23 @@ fn failed(step: &'static str) -> impl FnOnce(&dyn std::error::Error) -> LocalErr
     move |error| LocalError { step, why: chain(error) }
 }
 
+/// Held while a thread writes into a machine's home: it goes on when the task that waits for it is
+/// broken off, and what undoes the machine has to wait for its end.
+pub type AtWork = OwnedMutexGuard<()>;
+
 /// Gives the machine its key and name, in a thread that may wait for the disk.
 ///
 /// # Errors
 /// As [`LocalError`] says.
-pub async fn initialise(home: Home, request: InitRequest) -> Result<InitReply, LocalError> {
-    let work = move || initialise::initialise(&home, &request);
+pub async fn initialise(
+    home: Home,
+    request: InitRequest,
+    at_work: AtWork,
+) -> Result<InitReply, LocalError> {
+    let work = move || {
+        let _at_work = at_work;
+        initialise::initialise(&home, &request)
+    };
     match tokio::task::spawn_blocking(work).await {
         Ok(outcome) => outcome.map_err(|error| failed("give it a key")(&error)),
         Err(error) => Err(failed("give it a key")(&error)),
@@ -44,9 +57,12 @@ pub async fn initialise(home: Home, request: InitRequest) -> Result<InitReply, L
 ///
 /// # Errors
 /// As [`LocalError`] says.
-pub async fn adopt(home: Home, bootstrap: Bootstrap) -> Result<(), LocalError> {
+pub async fn adopt(home: Home, bootstrap: Bootstrap, at_work: AtWork) -> Result<(), LocalError> {
     let step = "tell it of the cluster";
-    let work = move || initialise::adopt(&home, &bootstrap, false);
+    let work = move || {
+        let _at_work = at_work;
+        initialise::adopt(&home, &bootstrap, false)
+    };
     match tokio::task::spawn_blocking(work).await {
         Ok(outcome) => outcome.map(drop).map_err(|error| failed(step)(&error)),
         Err(error) => Err(failed(step)(&error)),

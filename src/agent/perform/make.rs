@@ -29,6 +29,7 @@ use crate::agent::perform::job::MachineJob;
 use crate::agent::perform::job::Origin;
 use crate::agent::perform::job::Outcome;
 use crate::agent::perform::local;
+use crate::agent::perform::local::AtWork;
 use crate::agent::perform::remote::Entry;
 use crate::config::home::Home;
 use crate::model::identity::NodeId;
@@ -58,6 +59,8 @@ pub(super) struct Reached {
     pub(super) founds: Arc<AtomicBool>,
     /// Its entry into the cluster through SSH, known also when the work is broken off.
     pub(super) entry: Arc<Mutex<Option<Entry>>>,
+    /// Locked while a thread that cannot be broken off writes into the machine's home.
+    pub(super) at_work: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Reached {
@@ -67,6 +70,11 @@ impl Reached {
 
     pub(super) fn entry(&self) -> Option<Entry> {
         self.entry.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Waits until nothing writes into the machine's home any more, and keeps it so.
+    async fn at_work(&self) -> AtWork {
+        Arc::clone(&self.at_work).lock_owned().await
     }
 }
 
@@ -190,7 +198,8 @@ impl Site {
         progress.stage(name, "giving it a key");
         let failed = |error: local::LocalError| Failure::at(error.step, error.why);
         let request = self.init_request(job, reached.founds());
-        let reply = local::initialise(home.clone(), request).await.map_err(failed)?;
+        let reply = local::initialise(home.clone(), request, reached.at_work().await);
+        let reply = reply.await.map_err(failed)?;
         reached.node = Some(reply.node_id);
         if !reached.founds() {
             progress.stage(name, "being admitted");
@@ -198,12 +207,14 @@ impl Site {
                 WayIn::Found => {
                     reached.founds.store(true, Ordering::Relaxed);
                     let request = self.init_request(job, true);
-                    local::initialise(home.clone(), request).await.map_err(failed)?;
+                    let at_work = reached.at_work().await;
+                    local::initialise(home.clone(), request, at_work).await.map_err(failed)?;
                 }
                 WayIn::Door(door) => {
                     let request = admission(job, &job.record.name, reply.node_id, Vec::new());
                     let bootstrap = admit(door.as_ref(), request).await?;
-                    local::adopt(home.clone(), bootstrap).await.map_err(failed)?;
+                    let at_work = reached.at_work().await;
+                    local::adopt(home.clone(), bootstrap, at_work).await.map_err(failed)?;
                 }
             }
         }
@@ -276,6 +287,7 @@ impl Site {
         if job.origin != Origin::Backend {
             return;
         }
+        let _at_work = reached.at_work().await;
         let undone = &mut failure.undone;
         let door = self.entrance.door();
         self.performer.progress().stage(&job.title(), "undoing");
