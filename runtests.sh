@@ -95,6 +95,7 @@ prepare_end_to_end() {
         leave_out "no ssh, and no right to install openssh-client" e2e::loopback:: e2e::hosts::
     need sshd openssh-server ||
         leave_out "no sshd, and no right to install openssh-server" e2e::loopback::
+    need curl curl || leave_out "no curl, and no right to install it" e2e::doors::
     need ip iproute2 || leave_out "no ip, and no right to install iproute2"
     prepare_docker
 }

@@ -274,7 +274,8 @@ pub struct SshInfo {
 /// Any refusal of the API, as the body of a 4xx or 5xx answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ApiError {
-    /// A word for programs: `not_found`, `conflict`, `invalid`, `unavailable`, `forbidden`, `bug`.
+    /// A word for programs: `not_found`, `conflict`, `invalid`, `refused`, `unavailable`,
+    /// `forbidden`, `bug`.
     pub code: String,
     /// A sentence for people.
     pub message: String,

@@ -14,6 +14,9 @@ pub enum AgentError {
     /// The request makes no sense.
     #[error("{0}")]
     Invalid(String),
+    /// The far end says no.
+    #[error("{0}")]
+    Refused(String),
     /// It cannot be done at the moment.
     #[error("{0}")]
     Unavailable(String),
@@ -39,6 +42,7 @@ impl AgentError {
             Self::NotFound(_) => ("not_found", Some("`raptor members` lists what is there")),
             Self::Conflict(_) => ("conflict", None),
             Self::Invalid(_) => ("invalid", None),
+            Self::Refused(_) => ("refused", None),
             Self::Unavailable(_) => ("unavailable", Some("`raptor status` tells what is wrong")),
             Self::Forbidden(_) => ("forbidden", None),
             Self::Bug(_) => ("bug", Some("please report this with the agent's log")),

@@ -4,6 +4,7 @@ pub mod admission;
 pub mod api;
 pub mod clock;
 pub mod core;
+pub mod dial;
 pub mod directory;
 pub mod enter;
 pub mod error;

@@ -4,20 +4,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use data_encoding::BASE64;
-use tokio::io::copy_bidirectional;
 use tokio::io::duplex;
-use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc;
 
 use crate::agent::api::ExecEvent;
 use crate::agent::api::ExecRequest;
 use crate::agent::api::TerminalRequest;
+use crate::agent::dial::DialError;
+use crate::agent::dial::dial;
 use crate::agent::error::AgentError;
+use crate::agent::error::chain;
 use crate::agent::handle::AgentHandle;
 use crate::agent::handle::Command;
 use crate::agent::peer::client::Duplex;
 use crate::agent::peer::client::PeerClient;
+use crate::agent::peer::request::Connected;
 use crate::agent::process;
 use crate::agent::process::ProcessEvent;
 use crate::agent::terminal;
@@ -162,25 +164,34 @@ impl Services {
         Ok(Box::new(near))
     }
 
-    /// Opens a TCP connection to a loopback port of the member that `word` names.
+    /// Opens a TCP connection to a port of the member that `word` names, on the member itself.
     ///
     /// # Errors
-    /// When there is no such member or it cannot be reached.
+    /// When there is no such member, it cannot be reached, or nobody listens there.
     pub async fn connect(&self, word: String, port: u16) -> Result<Box<dyn Duplex>, AgentError> {
         let member = self.handle.ask(|reply| Command::Find(word, reply)).await?;
-        if member.id != self.me {
-            return self.client.connect(member.id, port).await;
+        let (answer, stream): (_, Option<Box<dyn Duplex>>) = if member.id == self.me {
+            match dial(self.me.address(), port).await {
+                Ok(socket) => (Connected::Open, Some(Box::new(socket))),
+                Err(DialError::Refused { .. }) => (Connected::Refused, None),
+                Err(error) => (Connected::Failed { reason: chain(&error) }, None),
+            }
+        } else {
+            let answer = self.client.connect(member.id, port).await;
+            let (answer, stream) = answer.map_err(|error| {
+                AgentError::Unavailable(format!("{} is not reached: {error}", member.name))
+            })?;
+            (answer, Some(stream))
+        };
+        let name = &member.name;
+        match (answer, stream) {
+            (Connected::Open, Some(stream)) => Ok(stream),
+            (Connected::Failed { reason }, _) => {
+                Err(AgentError::Unavailable(format!("port {port} of {name}: {reason}")))
+            }
+            _ => Err(AgentError::Refused(format!("nothing listens on port {port} of {name}"))),
         }
-        let socket = TcpStream::connect(("127.0.0.1", port))
-            .await
-            .map_err(|error| AgentError::Unavailable(format!("127.0.0.1:{port}: {error}")))?;
-        Ok(Box::new(socket))
     }
-}
-
-/// Carries bytes both ways until one side ends.
-pub async fn carry(mut left: impl Duplex, mut right: Box<dyn Duplex>) {
-    let _ = copy_bidirectional(&mut left, &mut right).await;
 }
 
 /// Whether a command for everybody is also for this member: the dead are not waited for.

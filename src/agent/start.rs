@@ -150,7 +150,7 @@ pub async fn start(home: Home, settings: AgentSettings) -> Result<Started, Agent
     let gossip = Gossip::new(key.node_id(), started_at, settings.gossip, seed);
     let client = PeerClient::new(streams.clone(), handle.clone());
     let services = Services::new(key.node_id(), handle.clone(), client);
-    let peers = PeerServer::new(handle.clone(), Arc::clone(&directory));
+    let peers = PeerServer::new(key.node_id().address(), handle.clone(), Arc::clone(&directory));
     file.ssh_port = answering_ssh_port(file.ssh_port).await;
     // The introducers first: a machine that has just joined remembers nobody else.
     let introducers = file.peers.iter().cloned().chain(known_peers::load(&home));

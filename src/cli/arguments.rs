@@ -26,6 +26,7 @@ use crate::model::name::Name;
   raptor members                       who is there
   raptor exec -- uname -a              run a program on all of them
   raptor ssh web-1                     a shell on one
+  raptor forward 8080:web-1:80         its port 80 as port 8080 here
   raptor destroy --all                 give everything back"
 )]
 pub struct Arguments {
@@ -104,6 +105,8 @@ pub enum Command {
     Status(commands::status::StatusArguments),
     Ssh(commands::ssh::SshArguments),
     Exec(commands::exec::ExecArguments),
+    Forward(commands::forward::ForwardArguments),
+    Proxy(commands::proxy::ProxyArguments),
     Evict(commands::evict::EvictArguments),
     Destroy(commands::destroy::DestroyArguments),
     Prune(commands::prune::PruneArguments),
@@ -142,6 +145,8 @@ impl Command {
             | Self::Status(_)
             | Self::Ssh(_)
             | Self::Exec(_)
+            | Self::Forward(_)
+            | Self::Proxy(_)
             | Self::Evict(_)
             | Self::Clean(_)
             | Self::Config(_)
@@ -165,6 +170,8 @@ impl Command {
             | Self::Status(_)
             | Self::Ssh(_)
             | Self::Exec(_)
+            | Self::Forward(_)
+            | Self::Proxy(_)
             | Self::Evict(_)
             | Self::Destroy(_)
             | Self::Prune(_) => true,
@@ -224,6 +231,9 @@ mod tests {
             "ssh web-1 --info-only",
             "ssh web-1 -- ls -l",
             "exec --on zone=home --timeout 5s -- uname -a",
+            "forward 8080:web-1:80 [::1]:0:web-2:22",
+            "proxy 1080",
+            "proxy *:1080 --direct --login-file f",
             "evict web-1",
             "destroy --all",
             "destroy web-1 web-2",
@@ -272,6 +282,11 @@ mod tests {
             "exec",
             "destroy",
             "destroy --all web-1",
+            "forward",
+            "forward 80:web-1",
+            "forward 80:web-1:0",
+            "proxy",
+            "proxy a:b:c",
             "-c Not_A_Name members",
             "-q -v members",
             "ticket create --ttl soon",

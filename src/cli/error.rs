@@ -190,7 +190,7 @@ impl From<ClientError> for CliError {
         match &error {
             ClientError::Refused { error: refusal, .. } => {
                 let kind = match refusal.code.as_str() {
-                    "not_found" | "conflict" | "forbidden" => Kind::User,
+                    "not_found" | "conflict" | "forbidden" | "refused" => Kind::User,
                     "invalid" => Kind::Config,
                     "unavailable" => Kind::Remote,
                     _ => Kind::Bug,

@@ -34,6 +34,7 @@ pub mod output;
 pub mod perform;
 pub mod quote;
 pub mod terminal;
+pub mod tunnel;
 
 /// Parses, runs, and says how it ended. Errors are printed here and nowhere else.
 pub fn main(words: impl IntoIterator<Item = OsString>) -> ExitCode {

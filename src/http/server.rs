@@ -36,12 +36,12 @@ use crate::agent::api::ExecRequest;
 use crate::agent::api::TerminalRequest;
 use crate::agent::api::TicketRequest;
 use crate::agent::api::WriteRequest;
+use crate::agent::dial::carry;
 use crate::agent::error::AgentError;
 use crate::agent::handle::Command;
 use crate::agent::handle::Reply;
 use crate::agent::peer::client::Duplex;
 use crate::agent::services::Services;
-use crate::agent::services::carry;
 use crate::config::home::Home;
 use crate::http::socket_path::SocketPath;
 
@@ -97,6 +97,7 @@ impl IntoResponse for Refusal {
             AgentError::NotFound(_) => StatusCode::NOT_FOUND,
             AgentError::Conflict(_) => StatusCode::CONFLICT,
             AgentError::Invalid(_) => StatusCode::BAD_REQUEST,
+            AgentError::Refused(_) => StatusCode::BAD_GATEWAY,
             AgentError::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
             AgentError::Forbidden(_) => StatusCode::FORBIDDEN,
             AgentError::Bug(_) => StatusCode::INTERNAL_SERVER_ERROR,
@@ -246,7 +247,8 @@ async fn upgrade(
         .ok_or_else(|| AgentError::Invalid(format!("this path needs `Upgrade: {protocol}`")))?;
     tokio::spawn(async move {
         if let Ok(upgraded) = upgrade.0.await {
-            carry(TokioIo::new(upgraded), stream).await;
+            // Either end may go at any time: there is nobody to be told.
+            let _ = carry(TokioIo::new(upgraded), stream).await;
         }
     });
     let headers = [(CONNECTION, "Upgrade"), (UPGRADE, protocol)];

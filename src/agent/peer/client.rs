@@ -25,6 +25,7 @@ use crate::agent::handle::Command;
 use crate::agent::peer::batch::decode_blobs;
 use crate::agent::peer::batch::encode_blobs;
 use crate::agent::peer::request::BODY_SIZE_MAX;
+use crate::agent::peer::request::Connected;
 use crate::agent::peer::request::PROCESS_FRAME_SIZE_MAX;
 use crate::agent::peer::request::Request;
 use crate::agent::peer::request::decode_event;
@@ -259,12 +260,23 @@ impl PeerClient {
         self.open_duplex(node, &Request::Terminal(request)).await
     }
 
-    /// Opens a TCP connection to a loopback port of `node`.
+    /// Opens a TCP connection to a port of `node` itself. Anything but [`Connected::Open`] comes
+    /// without a stream.
     ///
     /// # Errors
     /// When `node` cannot be reached.
-    pub async fn connect(&self, node: NodeId, port: u16) -> Result<Box<dyn Duplex>, AgentError> {
-        self.open_duplex(node, &Request::Connect { port }).await
+    pub async fn connect(
+        &self,
+        node: NodeId,
+        port: u16,
+    ) -> Result<(Connected, Box<dyn Duplex>), AgentError> {
+        within(EXCHANGE_TIMEOUT, async {
+            let mut stream = self.open_duplex(node, &Request::Connect { port }).await?;
+            let answer = read(&mut stream).await?;
+            let answer = serde_json::from_slice(&answer).map_err(|error| unavailable(&error))?;
+            Ok((answer, stream))
+        })
+        .await
     }
 }
 
@@ -282,7 +294,7 @@ fn unavailable(error: &dyn std::fmt::Display) -> AgentError {
     AgentError::Unavailable(error.to_string())
 }
 
-async fn read(receive: &mut RecvStream) -> Result<Bytes, AgentError> {
+async fn read(receive: &mut (impl AsyncRead + Unpin)) -> Result<Bytes, AgentError> {
     read_frame(receive, BODY_SIZE_MAX)
         .await
         .map_err(|error| unavailable(&error))?

@@ -38,11 +38,36 @@ pub enum Request {
     },
     /// A terminal: from here on terminal frames, both ways.
     Terminal(TerminalRequest),
-    /// A TCP connection to a port of the machine itself: from here on its bytes, both ways.
+    /// A TCP connection to a port of the machine itself: answered by a frame of [`Connected`], and
+    /// once that says `open` by the connection's bytes, both ways.
     Connect {
-        /// The port on the machine's loopback.
+        /// The port on the machine's loopback, or at its mesh address.
         port: u16,
     },
+}
+
+/// What became of [`Request::Connect`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+pub enum Connected {
+    /// The connection stands.
+    Open,
+    /// Nobody listens on that port.
+    Refused,
+    /// Something else is in the way.
+    Failed {
+        /// What.
+        reason: String,
+    },
+}
+
+impl Connected {
+    /// The frame's payload.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        // A text of ours always has a JSON form; an empty frame is refused by its reader.
+        serde_json::to_vec(self).unwrap_or_default()
+    }
 }
 
 impl Request {
@@ -112,6 +137,7 @@ mod tests {
     fn any_bytes_can_arrive_as_header_or_event() {
         bolero::check!().with_iterations(2000).for_each(|bytes: &[u8]| {
             let _ = serde_json::from_slice::<Request>(bytes);
+            let _ = serde_json::from_slice::<Connected>(bytes);
             let _ = decode_event(&Bytes::copy_from_slice(bytes));
         });
     }

@@ -1,7 +1,7 @@
 //! Answering other members.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::Ipv6Addr;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -13,20 +13,24 @@ use quinn::RecvStream;
 use quinn::SendStream;
 use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
-use tokio::io::copy_bidirectional;
+use tokio::io::AsyncWriteExt;
 use tokio::io::join;
-use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
+use crate::agent::dial::DialError;
+use crate::agent::dial::carry;
+use crate::agent::dial::dial;
 use crate::agent::directory::Directory;
 use crate::agent::error::AgentError;
+use crate::agent::error::chain;
 use crate::agent::handle::AgentHandle;
 use crate::agent::handle::Command;
 use crate::agent::peer::batch::decode_blobs;
 use crate::agent::peer::batch::encode_blobs;
 use crate::agent::peer::request::BODY_SIZE_MAX;
+use crate::agent::peer::request::Connected;
 use crate::agent::peer::request::HEADER_SIZE_MAX;
 use crate::agent::peer::request::Request;
 use crate::agent::peer::request::encode_event;
@@ -46,6 +50,10 @@ const REQUESTS_MAX: usize = 512;
 /// Requests of one member served at once, so that none keeps the others from being served.
 const REQUESTS_OF_ONE_MAX: usize = 128;
 
+/// Connections to services that one member may hold at once: they last, and must leave room for
+/// the rest of its requests.
+const CONNECTS_OF_ONE_MAX: usize = 96;
+
 /// How long a request's header may take, and how long an exchange, a sync or a push as a whole.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 const SHORT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -53,11 +61,15 @@ const SHORT_TIMEOUT: Duration = Duration::from_secs(30);
 /// What the answering tasks share.
 #[derive(Clone)]
 pub struct PeerServer {
+    /// This machine's address in the mesh.
+    own: Ipv6Addr,
     handle: AgentHandle,
     directory: Arc<Directory>,
     requests: Arc<Semaphore>,
     /// How many requests of each member are being served.
     counts: Arc<Mutex<BTreeMap<NodeId, usize>>>,
+    /// How many of them are connections to services.
+    connects: Arc<Mutex<BTreeMap<NodeId, usize>>>,
 }
 
 /// One request of a member's share, given back when dropped.
@@ -67,11 +79,15 @@ struct Share {
 }
 
 impl Share {
-    /// None when the member uses up its share.
-    fn take(counts: &Arc<Mutex<BTreeMap<NodeId, usize>>>, node: NodeId) -> Option<Self> {
+    /// None when the member uses up its share, `limit`.
+    fn take(
+        counts: &Arc<Mutex<BTreeMap<NodeId, usize>>>,
+        node: NodeId,
+        limit: usize,
+    ) -> Option<Self> {
         let mut held = counts.lock().unwrap_or_else(PoisonError::into_inner);
         let count = held.entry(node).or_default();
-        if *count >= REQUESTS_OF_ONE_MAX {
+        if *count >= limit {
             return None;
         }
         *count += 1;
@@ -92,11 +108,12 @@ impl Drop for Share {
 }
 
 impl PeerServer {
-    /// Answers with the help of `handle`, and only members that `directory` knows.
+    /// Answers for the machine at `own` with the help of `handle`, and only members that
+    /// `directory` knows.
     #[must_use]
-    pub fn new(handle: AgentHandle, directory: Arc<Directory>) -> Self {
+    pub fn new(own: Ipv6Addr, handle: AgentHandle, directory: Arc<Directory>) -> Self {
         let requests = Arc::new(Semaphore::new(REQUESTS_MAX));
-        Self { handle, directory, requests, counts: Arc::default() }
+        Self { own, handle, directory, requests, counts: Arc::default(), connects: Arc::default() }
     }
 
     /// Accepts connections until the endpoint is closed.
@@ -109,7 +126,8 @@ impl PeerServer {
     async fn serve_connection(self, node: NodeId, connection: Connection) {
         while let Ok((send, receive)) = connection.accept_bi().await {
             // Dropping the stream refuses it.
-            let Some(share) = Share::take(&self.counts, node) else { continue };
+            let share = Share::take(&self.counts, node, REQUESTS_OF_ONE_MAX);
+            let Some(share) = share else { continue };
             // The semaphore is never closed; without a permit there is nothing to serve with.
             let Ok(permit) = Arc::clone(&self.requests).acquire_owned().await else { return };
             let server = self.clone();
@@ -133,9 +151,17 @@ impl PeerServer {
             .map_err(|error| AgentError::Invalid(format!("an unknown request: {error}")))?;
         let role = self.directory.role(node);
         if role.is_none() || (request.needs_full_role() && role != Some(Role::Full)) {
-            if matches!(request, Request::Exec { .. }) {
-                let reason = "this member's role does not allow to run programs on others";
-                write(&mut send, &encode_event(&ProcessEvent::Failed(reason.to_owned()))).await?;
+            let reason = "this member's role does not allow to ".to_owned();
+            match request {
+                Request::Exec { .. } => {
+                    let failed = ProcessEvent::Failed(reason + "run programs on others");
+                    write(&mut send, &encode_event(&failed)).await?;
+                }
+                Request::Connect { .. } => {
+                    let failed = Connected::Failed { reason: reason + "use services of others" };
+                    write(&mut send, &failed.encode()).await?;
+                }
+                _ => {}
             }
             return Err(AgentError::Forbidden(format!("{} may not ask that", node.short())));
         }
@@ -152,7 +178,13 @@ impl PeerServer {
                 terminal::serve(join(receive, send), request).await;
                 Ok(())
             }
-            Request::Connect { port } => connect(port, join(receive, send)).await,
+            Request::Connect { port } => {
+                let stream = join(receive, send);
+                match Share::take(&self.connects, node, CONNECTS_OF_ONE_MAX) {
+                    Some(_share) => connect(self.own, port, stream).await,
+                    None => refuse_connect(stream).await,
+                }
+            }
         }
     }
 
@@ -247,15 +279,28 @@ async fn exec(
     }
 }
 
+async fn refuse_connect(mut stream: impl AsyncWrite + Unpin) -> Result<(), AgentError> {
+    let reason = format!("it serves {CONNECTS_OF_ONE_MAX} connections of this machine already");
+    let answer = Connected::Failed { reason };
+    write_frame(&mut stream, &answer.encode()).await.map_err(|error| unavailable(&error))?;
+    stream.shutdown().await.map_err(|error| unavailable(&error))
+}
+
 async fn connect(
+    own: Ipv6Addr,
     port: u16,
     mut stream: impl AsyncRead + AsyncWrite + Unpin,
 ) -> Result<(), AgentError> {
-    let mut socket = TcpStream::connect((Ipv4Addr::LOCALHOST, port))
-        .await
-        .map_err(|error| AgentError::Unavailable(format!("127.0.0.1:{port}: {error}")))?;
-    copy_bidirectional(&mut stream, &mut socket).await.map_err(|error| unavailable(&error))?;
-    Ok(())
+    let (answer, socket) = match dial(own, port).await {
+        Ok(socket) => (Connected::Open, Some(socket)),
+        Err(DialError::Refused { .. }) => (Connected::Refused, None),
+        Err(error) => (Connected::Failed { reason: chain(&error) }, None),
+    };
+    write_frame(&mut stream, &answer.encode()).await.map_err(|error| unavailable(&error))?;
+    match socket {
+        Some(socket) => carry(stream, socket).await.map_err(|error| unavailable(&error)),
+        None => stream.shutdown().await.map_err(|error| unavailable(&error)),
+    }
 }
 
 fn unavailable(error: &dyn std::fmt::Display) -> AgentError {

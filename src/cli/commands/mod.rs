@@ -19,8 +19,10 @@ pub mod context;
 pub mod destroy;
 pub mod evict;
 pub mod exec;
+pub mod forward;
 pub mod join;
 pub mod members;
+pub mod proxy;
 pub mod prune;
 pub mod slave;
 pub mod spawn;
@@ -102,6 +104,8 @@ async fn dispatch(
         Command::Status(_) => status::run(invocation).await,
         Command::Ssh(arguments) => ssh::run(invocation, arguments).await,
         Command::Exec(arguments) => exec::run(invocation, arguments).await,
+        Command::Forward(arguments) => forward::run(invocation, arguments).await,
+        Command::Proxy(arguments) => proxy::run(invocation, arguments).await,
         Command::Evict(arguments) => evict::run(invocation, arguments).await,
         Command::Destroy(arguments) => destroy::run(invocation, arguments, interrupt).await,
         Command::Prune(_) => prune::run(invocation, interrupt).await,

@@ -16,11 +16,15 @@ pub(super) const PACKET_BYTES: u16 = 1_300;
 /// Streams a peer may have open towards us at once.
 const STREAMS_MAX: u32 = 256;
 
-/// Unread bytes of one stream: 100 ms at 160 Mbit/s.
-const STREAM_WINDOW_BYTES: u32 = 2 << 20;
+/// Unread bytes of one stream: 100 ms at 80 Mbit/s.
+const STREAM_WINDOW_BYTES: u32 = 1 << 20;
 
-/// Unread, and unacknowledged, bytes of one connection.
-const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
+/// Unread bytes of one connection: those of all its streams, so that readers who are slow hold
+/// back nobody but their own writers.
+const CONNECTION_WINDOW_BYTES: u32 = STREAMS_MAX * STREAM_WINDOW_BYTES;
+
+/// Unacknowledged bytes of one connection: 100 ms at 640 Mbit/s.
+const SEND_WINDOW_BYTES: u64 = 8 << 20;
 
 /// Assumed until measured; QUIC's 333 ms makes the first lost packet cost a second.
 const RTT_ASSUMED: Duration = Duration::from_millis(100);
@@ -59,7 +63,7 @@ pub(super) fn transport(
         .mtu_discovery_config(None)
         .stream_receive_window(VarInt::from_u32(STREAM_WINDOW_BYTES))
         .receive_window(VarInt::from_u32(CONNECTION_WINDOW_BYTES))
-        .send_window(u64::from(CONNECTION_WINDOW_BYTES))
+        .send_window(SEND_WINDOW_BYTES)
         .datagram_receive_buffer_size(Some(PULSE_BUFFER_BYTES))
         .allow_spin(false);
     Ok(Arc::new(transport))

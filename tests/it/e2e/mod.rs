@@ -6,6 +6,7 @@
 //! or user namespaces, the rest needs nothing.
 
 mod crash;
+mod doors;
 mod entering;
 mod hosts;
 mod leaving;

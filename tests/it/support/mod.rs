@@ -9,5 +9,6 @@ pub mod namespace;
 pub mod process;
 pub mod run;
 pub mod sandbox;
+pub mod service;
 pub mod sshd;
 pub mod wait;

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal};
 use serde_json::Value;
 
-use super::wait::try_wait_until;
+use super::wait::{try_wait_until, wait_until};
 
 /// How long a command may take unless the test says otherwise.
 const DEFAULT_LIMIT: Duration = Duration::from_secs(60);
@@ -154,6 +154,17 @@ impl Running {
             self.stdout.try_iter().map(|piece| String::from_utf8_lossy(&piece).into_owned()),
         );
         self.seen.contains(part)
+    }
+
+    /// The first `count` lines of its standard output, once they are there.
+    pub fn lines(&mut self, count: usize) -> Vec<String> {
+        wait_until(DEFAULT_LIMIT, &format!("{count} lines of {}", self.line), || {
+            self.printed("");
+            let whole = self.seen.rfind('\n').map_or("", |end| &self.seen[..end]);
+            let lines: Vec<String> = whole.lines().take(count).map(str::to_owned).collect();
+            assert!(lines.len() == count || self.is_running(), "ended: {}", self.line);
+            if lines.len() == count { Ok(lines) } else { Err(self.seen.clone()) }
+        })
     }
 
     /// Its process id.
