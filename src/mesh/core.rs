@@ -6,13 +6,19 @@ use std::collections::BTreeSet;
 use std::collections::VecDeque;
 use std::net::Ipv6Addr;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use rand::Rng;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use ring::hmac;
 
+use crate::mesh::bucket::Bucket;
+use crate::mesh::bucket::Rate;
+use crate::mesh::carry::Waiting;
+use crate::mesh::ends::Ends;
 use crate::mesh::handshake::Handshaker;
+use crate::mesh::handshake::LINK_PROLOGUE;
 use crate::mesh::handshake::mac_key;
 use crate::mesh::knock::Guests;
 use crate::mesh::knock::Knocking;
@@ -20,30 +26,26 @@ use crate::mesh::link::Link;
 use crate::mesh::link_state::LinkStates;
 use crate::mesh::output::Output;
 use crate::mesh::output::Peer;
-use crate::mesh::output::Protocol;
-use crate::mesh::output::SendError;
+use crate::mesh::plane::header::OVERHEAD;
+use crate::mesh::plane::table::Plane;
 use crate::mesh::ring::Rings;
 use crate::mesh::route::Routes;
 use crate::mesh::schedule::Schedule;
 use crate::mesh::schedule::Timer;
 use crate::mesh::settings::MeshSettings;
+use crate::mesh::wire::DATAGRAM_LENGTH_MAX;
 use crate::mesh::wire::Frame;
-use crate::mesh::wire::PAYLOAD_LENGTH_MAX;
-use crate::mesh::wire::Routed;
 use crate::model::cluster::ClusterId;
 use crate::model::identity::NodeId;
 use crate::model::identity::SecretKey;
 use crate::model::time::Moment;
 use crate::model::time::Timestamp;
 
-/// Hops a packet may make.
-const TTL: u8 = 32;
-/// Packets that may wait for one destination, and destinations that may be waited for.
-const WAITING_MAX: usize = 8;
-const WAITING_DESTINATIONS_MAX: usize = 64;
-
 /// Longest payload [`Mesh::send`] takes, in bytes.
-pub const SEND_LENGTH_MAX: usize = PAYLOAD_LENGTH_MAX;
+pub const SEND_LENGTH_MAX: usize = DATAGRAM_LENGTH_MAX - OVERHEAD;
+
+/// Handshakes answered at once, and per second from then on: two scalar multiplications each.
+const HANDSHAKES: Rate = Rate { burst: 512, per_second: 256 };
 
 /// One machine's part of the mesh.
 pub struct Mesh {
@@ -76,8 +78,9 @@ pub struct Mesh {
     pub(super) waiting: BTreeMap<Ipv6Addr, VecDeque<Waiting>>,
     pub(super) guests: Guests,
     pub(super) knocking: Option<Knocking>,
-    pub(super) handshake_tokens: u32,
-    pub(super) handshake_tokens_at: Moment,
+    pub(super) handshakes: Bucket,
+    pub(super) ends: Ends,
+    pub(super) plane: Arc<Plane>,
     pub(super) schedule: Schedule,
     pub(super) outputs: VecDeque<Output>,
 }
@@ -88,13 +91,6 @@ pub(super) enum IndexOwner {
     Link(Ipv6Addr),
     Guest,
     Knocking,
-}
-
-/// A packet that waits for a link.
-pub(super) struct Waiting {
-    until: Moment,
-    protocol: Protocol,
-    payload: Vec<u8>,
 }
 
 /// Timestamps for handshakes: the wall clock at the start and the time since, never twice the
@@ -126,14 +122,14 @@ impl Mesh {
         wall: Timestamp,
     ) -> Self {
         let mut random = StdRng::from_seed(seed);
+        let own = key.node_id().address();
         let mut schedule = Schedule::default();
         schedule.set(Timer::Advertise, Some(now + settings.advertise_interval));
         Self {
-            own: key.node_id().address(),
-            handshaker: Handshaker::new(&key, cluster),
+            own,
+            handshaker: Handshaker::new(&key, cluster, LINK_PROLOGUE, settings.suites),
             own_mac_key: mac_key(&key.node_id(), cluster),
             cluster,
-            settings,
             boot: random.next_u64(),
             random,
             clock: HandshakeClock { wall, start: now, last: 0 },
@@ -155,10 +151,12 @@ impl Mesh {
             waiting: BTreeMap::new(),
             guests: Guests::default(),
             knocking: None,
-            handshake_tokens: super::receive::HANDSHAKES_BURST,
-            handshake_tokens_at: now,
+            handshakes: Bucket::new(HANDSHAKES, now),
+            ends: Ends::new(&key, cluster, settings.suites, now),
+            plane: Arc::new(Plane::new(own, settings.rekey_after, settings.reject_after)),
             schedule,
             outputs: VecDeque::new(),
+            settings,
             key,
         }
     }
@@ -201,12 +199,15 @@ impl Mesh {
 
     fn evict(&mut self, now: Moment, address: Ipv6Addr) {
         self.take_down(now, address);
+        self.end_evicted(address);
+        self.ends.budget.forget(address);
         if let Some(mut link) = self.links.remove(&address) {
             self.by_static_key.remove(&link.static_key);
             for index in link.sessions.clear().into_iter().chain(link.dial.stop()) {
                 self.indices.remove(&index);
             }
         }
+        self.publish_link(address);
         self.schedule.set(Timer::Link(address), None);
         self.states.remove(address);
         self.waiting.remove(&address);
@@ -224,92 +225,10 @@ impl Mesh {
         }
     }
 
-    /// Sends a payload to a member, hop by hop. It may be lost on the way, as any datagram.
-    ///
-    /// # Errors
-    /// [`SendError`]: nothing was sent and nothing will be.
-    pub fn send(
-        &mut self,
-        now: Moment,
-        destination: NodeId,
-        protocol: Protocol,
-        payload: &[u8],
-    ) -> Result<(), SendError> {
-        let address = destination.address();
-        if address == self.own {
-            return Err(SendError::ToItself);
-        }
-        if payload.len() > PAYLOAD_LENGTH_MAX {
-            return Err(SendError::TooLong { length: payload.len(), limit: PAYLOAD_LENGTH_MAX });
-        }
-        let link = self.links.get(&address).ok_or(SendError::Unknown(destination))?;
-        let being_made = link.is_being_made();
-        if self.forward(TTL, address, self.own, protocol as u8, payload, None) {
-            return Ok(());
-        }
-        if !being_made {
-            return Err(SendError::NoRoute(destination));
-        }
-        let full = SendError::QueueFull(destination);
-        if !self.waiting.contains_key(&address) && self.waiting.len() >= WAITING_DESTINATIONS_MAX {
-            return Err(full);
-        }
-        let queue = self.waiting.entry(address).or_default();
-        if queue.len() >= WAITING_MAX {
-            return Err(full);
-        }
-        let until = now + self.settings.queue_timeout;
-        queue.push_back(Waiting { until, protocol, payload: payload.to_vec() });
-        self.schedule.set_by(Timer::Queue, until);
-        Ok(())
-    }
-
-    /// Hands a routed payload to the next neighbour. Returns whether there is one.
-    pub(super) fn forward(
-        &mut self,
-        ttl: u8,
-        destination: Ipv6Addr,
-        source: Ipv6Addr,
-        protocol: u8,
-        payload: &[u8],
-        came_from: Option<Ipv6Addr>,
-    ) -> bool {
-        let Some(hop) = self.routes.get(&destination).map(|route| route.first_hop) else {
-            return false;
-        };
-        // Only while members disagree about the links can the way lead back.
-        if Some(hop) == came_from {
-            return false;
-        }
-        let routed = Routed { ttl, destination, source, protocol, payload };
-        self.transmit(hop, &Frame::Routed(routed))
-    }
-
-    /// Sends a frame over a live link.
-    pub(super) fn transmit(&mut self, peer: Ipv6Addr, frame: &Frame<'_>) -> bool {
-        let sealed = self.links.get_mut(&peer).and_then(|link| link.seal(frame));
-        let Some((destination, datagram)) = sealed else { return false };
-        self.outputs.push_back(Output::Transmit { destination, datagram });
-        true
-    }
-
-    /// Sends the packets that waited for a destination that has a route, and forgets those that
-    /// waited too long.
-    pub(super) fn release_waiting(&mut self, now: Moment) {
-        let mut waiting = std::mem::take(&mut self.waiting);
-        for (destination, queue) in &mut waiting {
-            queue.retain(|packet| packet.until > now);
-            if self.routes.contains_key(destination) {
-                for packet in queue.drain(..) {
-                    let (own, protocol) = (self.own, packet.protocol as u8);
-                    self.forward(TTL, *destination, own, protocol, &packet.payload, None);
-                }
-            }
-        }
-        waiting.retain(|_, queue| !queue.is_empty());
-        let next = waiting.values().filter_map(|queue| queue.front()).map(|packet| packet.until);
-        self.schedule.set(Timer::Queue, next.min());
-        self.waiting = waiting;
+    /// What moves packets, to be shared with whoever does.
+    #[must_use]
+    pub fn plane(&self) -> Arc<Plane> {
+        Arc::clone(&self.plane)
     }
 
     /// When [`Mesh::handle_timeout`] wants to be called next.

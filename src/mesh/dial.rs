@@ -157,10 +157,12 @@ mod tests {
     use crate::mesh::fixture::cluster;
     use crate::mesh::fixture::key;
     use crate::mesh::handshake::Handshaker;
+    use crate::mesh::handshake::LINK_PROLOGUE;
     use crate::mesh::handshake::Purpose;
+    use crate::mesh::plane::suite::Suites;
 
     fn attempt(index: u32) -> Attempt {
-        let side = Handshaker::new(&key(0), cluster(0)).unwrap();
+        let side = Handshaker::new(&key(0), cluster(0), LINK_PROLOGUE, Suites::ALL).unwrap();
         let remote = key(1).node_id().to_x25519();
         let (initiated, datagram) = side.initiate(&remote, Purpose::Link, 1, 1, [0; 32]).unwrap();
         Attempt::new(index, initiated, datagram)

@@ -47,6 +47,9 @@ impl Mesh {
                 .all(|((one, new), (other, old))| one == other && new.first_hop == old.first_hop);
         self.routes = routes;
         if !same {
+            let hops =
+                self.routes.iter().map(|(destination, route)| (*destination, route.first_hop));
+            self.plane.set_routes(hops);
             self.outputs.push_back(Output::RoutesChanged);
         }
         if !self.waiting.is_empty() {

@@ -23,6 +23,8 @@ use snow::types::Hash;
 use snow::types::Random;
 use zeroize::Zeroizing;
 
+use crate::mesh::plane::suite::Suite;
+use crate::mesh::plane::suite::Suites;
 use crate::mesh::session::Keys;
 use crate::mesh::wire::MAC_LENGTH;
 use crate::mesh::wire::Reader;
@@ -32,7 +34,11 @@ use crate::model::identity::NodeId;
 use crate::model::identity::SecretKey;
 
 const PATTERN: &str = "Noise_IK_25519_ChaChaPoly_BLAKE2s";
-const PROLOGUE: &[u8] = b"raptor/1 link";
+
+/// The prologue of handshakes between neighbours.
+pub const LINK_PROLOGUE: &[u8] = b"raptor/1 link";
+/// The prologue of handshakes between two ends.
+pub const SESSION_PROLOGUE: &[u8] = b"raptor/1 session";
 
 /// What a handshake is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +47,8 @@ pub enum Purpose {
     Link = 1,
     /// A request for admission with a ticket's key.
     Knock = 2,
+    /// A session between two ends.
+    Session = 3,
 }
 
 /// What the first message says once it is authenticated.
@@ -54,6 +62,8 @@ pub struct Hello {
     pub timestamp: u64,
     /// Drawn at every start of the initiator's process.
     pub boot: u64,
+    /// The ciphers the initiator offers for carried datagrams.
+    pub suites: Suites,
 }
 
 /// What the second message says.
@@ -61,8 +71,10 @@ pub struct Hello {
 pub struct Welcome {
     /// Drawn at every start of the responder's process.
     pub boot: u64,
-    /// The address at which the responder sees the initiator.
-    pub observed: SocketAddr,
+    /// The cipher the responder chose.
+    pub suite: Suite,
+    /// The address at which the responder sees the initiator; not between ends.
+    pub observed: Option<SocketAddr>,
 }
 
 /// One side's secret key with what never changes about its handshakes.
@@ -71,11 +83,13 @@ pub struct Handshaker {
     id: NodeId,
     prologue: Vec<u8>,
     params: NoiseParams,
+    suites: Suites,
 }
 
 /// The initiator's half of a handshake that waits for its answer.
 pub struct Initiated {
     state: Box<HandshakeState>,
+    offered: Suites,
 }
 
 /// A first message that was authenticated and not yet answered.
@@ -85,17 +99,25 @@ pub struct Accepted {
     pub hello: Hello,
     /// The static key it proved.
     pub remote_static: [u8; 32],
+    suite: Suite,
 }
 
 impl Handshaker {
-    /// For the holder of `key` in `cluster`. None when the crypto library knows no such pattern.
+    /// For the holder of `key` in `cluster`, whose machine has `suites`. None when the crypto
+    /// library knows no such pattern.
     #[must_use]
-    pub fn new(key: &SecretKey, cluster: ClusterId) -> Option<Self> {
+    pub fn new(
+        key: &SecretKey,
+        cluster: ClusterId,
+        prologue: &[u8],
+        suites: Suites,
+    ) -> Option<Self> {
         Some(Self {
             secret: key.to_x25519(),
             id: key.node_id(),
-            prologue: [PROLOGUE, cluster.as_bytes()].concat(),
+            prologue: [prologue, cluster.as_bytes()].concat(),
             params: PATTERN.parse().ok()?,
+            suites,
         })
     }
 
@@ -114,8 +136,9 @@ impl Handshaker {
         payload.extend_from_slice(self.id.as_bytes());
         payload.extend_from_slice(&timestamp.to_be_bytes());
         payload.extend_from_slice(&boot.to_be_bytes());
+        payload.push(self.suites.to_byte());
         let message = write(&mut state, &payload)?;
-        Some((Initiated { state: Box::new(state) }, message))
+        Some((Initiated { state: Box::new(state), offered: self.suites }, message))
     }
 
     /// Authenticates a first message. Whether its sender may speak is the caller's to say.
@@ -128,11 +151,18 @@ impl Handshaker {
         let purpose = match reader.u8()? {
             1 => Purpose::Link,
             2 => Purpose::Knock,
+            3 => Purpose::Session,
             _ => return None,
         };
-        let hello =
-            Hello { purpose, id: reader.array()?, timestamp: reader.u64()?, boot: reader.u64()? };
-        Some(Accepted { state: Box::new(state), hello, remote_static })
+        let hello = Hello {
+            purpose,
+            id: reader.array()?,
+            timestamp: reader.u64()?,
+            boot: reader.u64()?,
+            suites: Suites::from_byte(reader.u8()?),
+        };
+        let suite = self.suites.choose(hello.suites)?;
+        Some(Accepted { state: Box::new(state), hello, remote_static, suite })
     }
 
     fn builder(&self, seed: [u8; 32]) -> Option<Builder<'_>> {
@@ -145,26 +175,34 @@ impl Handshaker {
 }
 
 impl Accepted {
-    /// Writes the second message and takes the keys.
+    /// Writes the second message and takes the keys. `boot` is the responder's, `observed` where
+    /// it sees the initiator.
     #[must_use]
-    pub fn answer(mut self, welcome: &Welcome) -> Option<(Keys, Vec<u8>)> {
-        let mut payload = welcome.boot.to_be_bytes().to_vec();
-        write_endpoint(&mut payload, welcome.observed);
+    pub fn answer(mut self, boot: u64, observed: Option<SocketAddr>) -> Option<(Keys, Vec<u8>)> {
+        let mut payload = boot.to_be_bytes().to_vec();
+        payload.push(self.suite as u8);
+        if let Some(observed) = observed {
+            write_endpoint(&mut payload, observed);
+        }
         let message = write(&mut self.state, &payload)?;
         let (first, second) = self.state.dangerously_get_raw_split();
-        Some((Keys { sending: Zeroizing::new(second), receiving: Zeroizing::new(first) }, message))
+        let (sending, receiving) = (Zeroizing::new(second), Zeroizing::new(first));
+        Some((Keys { sending, receiving, suite: self.suite }, message))
     }
 }
 
 impl Initiated {
-    /// Reads the second message. A forged one leaves the handshake as it was.
+    /// Reads the second message. A forged one leaves the handshake as it was; one that names a
+    /// cipher that was not offered is refused.
     pub fn finish(&mut self, message: &[u8]) -> Option<(Keys, Welcome)> {
         let payload = read(&mut self.state, message)?;
         let mut reader = Reader::new(&payload);
-        let welcome = Welcome { boot: reader.u64()?, observed: reader.endpoint()? };
+        let boot = reader.u64()?;
+        let suite = Suite::from_byte(reader.u8()?).filter(|suite| self.offered.contains(*suite))?;
+        let welcome = Welcome { boot, suite, observed: reader.endpoint() };
         let (first, second) = self.state.dangerously_get_raw_split();
-        let keys = Keys { sending: Zeroizing::new(first), receiving: Zeroizing::new(second) };
-        Some((keys, welcome))
+        let (sending, receiving) = (Zeroizing::new(first), Zeroizing::new(second));
+        Some((Keys { sending, receiving, suite }, welcome))
     }
 }
 
@@ -241,7 +279,11 @@ mod tests {
     use crate::mesh::fixture::key;
 
     fn side(index: usize, cluster_number: u64) -> Handshaker {
-        Handshaker::new(&key(index), cluster(cluster_number)).unwrap()
+        handshaker(index, cluster_number, Suites::ALL)
+    }
+
+    fn handshaker(index: usize, cluster_number: u64, suites: Suites) -> Handshaker {
+        Handshaker::new(&key(index), cluster(cluster_number), LINK_PROLOGUE, suites).unwrap()
     }
 
     #[test]
@@ -253,13 +295,13 @@ mod tests {
         assert_eq!(accepted.remote_static, key(0).node_id().to_x25519());
         assert_eq!(accepted.hello.id, *key(0).node_id().as_bytes());
         assert_eq!((accepted.hello.timestamp, accepted.hello.boot), (5, 6));
-        let observed = "[2001:db8::1]:7".parse().unwrap();
-        let (keys_two, second) = accepted.answer(&Welcome { boot: 8, observed }).unwrap();
+        let observed = Some("[2001:db8::1]:7".parse().unwrap());
+        let (keys_two, second) = accepted.answer(8, observed).unwrap();
         let mut forged = second.clone();
         forged[40] ^= 1;
         assert!(initiated.finish(&forged).is_none());
         let (keys_one, welcome) = initiated.finish(&second).unwrap();
-        assert_eq!(welcome, Welcome { boot: 8, observed });
+        assert_eq!(welcome, Welcome { boot: 8, suite: Suite::Aes256Gcm, observed });
         assert_eq!(*keys_one.sending, *keys_two.receiving);
         assert_eq!(*keys_one.receiving, *keys_two.sending);
         assert_ne!(*keys_one.sending, *keys_one.receiving);

@@ -14,6 +14,7 @@ use crate::mesh::dial::Attempt;
 use crate::mesh::dial::Dial;
 use crate::mesh::dial::Step;
 use crate::mesh::handshake::Handshaker;
+use crate::mesh::handshake::LINK_PROLOGUE;
 use crate::mesh::handshake::Purpose;
 use crate::mesh::handshake::mac;
 use crate::mesh::handshake::mac_key;
@@ -162,7 +163,11 @@ impl Mesh {
         request: Vec<u8>,
     ) {
         self.stop_knock();
-        let Some(handshaker) = Handshaker::new(invitation, self.cluster) else { return };
+        let Some(handshaker) =
+            Handshaker::new(invitation, self.cluster, LINK_PROLOGUE, self.settings.suites)
+        else {
+            return;
+        };
         self.knocking = Some(Knocking {
             handshaker,
             static_key: host.to_x25519(),

@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::collections::VecDeque;
 use std::net::Ipv6Addr;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use ring::hmac;
 
 use crate::mesh::dial::Dial;
 use crate::mesh::dial::ENDPOINTS_MAX;
+use crate::mesh::plane::table::Traffic;
 use crate::mesh::route::link_cost_us;
 use crate::mesh::session::Session;
 use crate::mesh::settings::MeshSettings;
@@ -134,6 +136,12 @@ impl Sessions {
             .find(|session| session.local_index == index)
     }
 
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Session> {
+        let next = self.next.as_ref().map(|next| &next.0);
+        [self.current.as_ref(), self.previous.as_ref(), next].into_iter().flatten()
+    }
+
     /// Whether `index` names the session not yet used.
     #[must_use]
     pub fn is_next(&self, index: u32) -> bool {
@@ -205,6 +213,8 @@ pub struct Live {
     pub packets_sent: u64,
     /// Authentic datagrams received.
     pub packets_received: u64,
+    /// What was carried besides: counted where it is sent and received.
+    pub traffic: Arc<Traffic>,
     cost_at: Moment,
     pings: VecDeque<(u32, Moment)>,
     pinged_at: Option<Moment>,
@@ -232,11 +242,17 @@ impl Live {
             bytes_received: 0,
             packets_sent: 0,
             packets_received: 0,
+            traffic: Arc::default(),
             cost_at: now,
             pings: VecDeque::new(),
             pinged_at: None,
             patience: 0,
         }
+    }
+
+    /// Carried datagrams show as well that the neighbour lives.
+    pub fn heed_traffic(&mut self) {
+        self.received_at = self.received_at.max(self.traffic.counts().received_at);
     }
 
     /// When the next ping is due: after silence; four times as often while one is unanswered, so

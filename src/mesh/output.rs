@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 
+use crate::mesh::plane::header::InnerProtocol;
 use crate::model::identity::NodeId;
 
 /// A machine the document names.
@@ -17,7 +18,7 @@ pub struct Peer {
     pub alive: bool,
 }
 
-/// What a routed payload is for.
+/// What a payload of the agent's own is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Protocol {
     /// Membership.
@@ -26,14 +27,11 @@ pub enum Protocol {
     Stream = 2,
 }
 
-impl Protocol {
-    /// Reads the byte that a frame carries.
-    #[must_use]
-    pub fn from_byte(byte: u8) -> Option<Self> {
-        match byte {
-            1 => Some(Self::Gossip),
-            2 => Some(Self::Stream),
-            _ => None,
+impl From<Protocol> for InnerProtocol {
+    fn from(protocol: Protocol) -> Self {
+        match protocol {
+            Protocol::Gossip => Self::Gossip,
+            Protocol::Stream => Self::Stream,
         }
     }
 }
@@ -54,7 +52,7 @@ pub enum Output {
     },
     /// A payload has arrived.
     Deliver {
-        /// The member that sent it, as the members on the way say.
+        /// The member that sent it.
         source: NodeId,
         /// What it is for.
         protocol: Protocol,

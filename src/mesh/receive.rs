@@ -10,31 +10,45 @@ use crate::mesh::core::Mesh;
 use crate::mesh::core::canonical;
 use crate::mesh::handshake::Accepted;
 use crate::mesh::handshake::Purpose;
-use crate::mesh::handshake::Welcome;
 use crate::mesh::handshake::mac;
 use crate::mesh::output::Output;
 use crate::mesh::output::Protocol;
+use crate::mesh::plane::header::InnerProtocol;
+use crate::mesh::plane::receive::Verdict;
 use crate::mesh::schedule::Timer;
 use crate::mesh::session::Session;
 use crate::mesh::wire::DATAGRAM_LENGTH_MAX;
 use crate::mesh::wire::Frame;
+use crate::mesh::wire::PROTOCOL_SESSION;
 use crate::mesh::wire::Packet;
 use crate::mesh::wire::Probe;
 use crate::mesh::wire::Routed;
 use crate::mesh::wire::write_response;
 use crate::model::time::Moment;
 
-/// Handshakes answered at once, and per second from then on: two scalar multiplications each.
-pub(super) const HANDSHAKES_BURST: u32 = 512;
-const HANDSHAKES_PER_SECOND: u32 = 256;
-
 impl Mesh {
     /// Takes a datagram from the socket; it is opened where it lies.
     pub fn handle_datagram(&mut self, now: Moment, source: SocketAddr, datagram: &mut [u8]) {
+        let source = canonical(source);
+        let plane = self.plane();
+        match plane.receive(now, source, datagram) {
+            Verdict::Control => self.receive_control(now, source, datagram),
+            Verdict::Deliver { source, protocol, payload } => {
+                self.deliver(source, protocol, payload);
+            }
+            Verdict::Forward { destination } => {
+                let datagram = datagram.to_vec();
+                self.outputs.push_back(Output::Transmit { destination, datagram });
+            }
+            Verdict::Drop => {}
+        }
+        self.handle_plane_events(now);
+    }
+
+    fn receive_control(&mut self, now: Moment, source: SocketAddr, datagram: &mut [u8]) {
         if datagram.len() > DATAGRAM_LENGTH_MAX {
             return;
         }
-        let source = canonical(source);
         match Packet::read(datagram) {
             Some(Packet::Initiation { sender, noise, covered, mac }) => {
                 self.receive_initiation(now, source, sender, noise, covered, mac);
@@ -72,7 +86,7 @@ impl Mesh {
     ) {
         let expected = mac(&self.own_mac_key, covered);
         // Not a secret worth the timing of its comparison: it only keeps scanners out.
-        if expected != *claimed || !self.take_handshake_token(now) {
+        if expected != *claimed || !self.handshakes.take(now) {
             return;
         }
         let seed = self.seed();
@@ -81,22 +95,8 @@ impl Mesh {
         match accepted.hello.purpose {
             Purpose::Link => self.accept_link(now, source, sender, accepted),
             Purpose::Knock => self.accept_knock(now, source, sender, accepted),
+            Purpose::Session => {}
         }
-    }
-
-    fn take_handshake_token(&mut self, now: Moment) -> bool {
-        let elapsed = now.since(self.handshake_tokens_at).as_millis();
-        let gained =
-            u32::try_from(elapsed).unwrap_or(u32::MAX).saturating_mul(HANDSHAKES_PER_SECOND)
-                / 1_000;
-        if gained > 0 {
-            self.handshake_tokens =
-                self.handshake_tokens.saturating_add(gained).min(HANDSHAKES_BURST);
-            self.handshake_tokens_at = now;
-        }
-        let Some(rest) = self.handshake_tokens.checked_sub(1) else { return false };
-        self.handshake_tokens = rest;
-        true
     }
 
     fn accept_link(&mut self, now: Moment, source: SocketAddr, sender: u32, accepted: Accepted) {
@@ -114,6 +114,7 @@ impl Mesh {
         if let Some((before, _)) = link.sessions.next.replace((session, hello.boot)) {
             self.indices.remove(&before.local_index);
         }
+        self.publish_link(peer);
     }
 
     fn accept_knock(&mut self, now: Moment, source: SocketAddr, sender: u32, accepted: Accepted) {
@@ -134,7 +135,7 @@ impl Mesh {
         accepted: Accepted,
     ) -> Option<Session> {
         let index = self.free_index();
-        let (keys, message) = accepted.answer(&Welcome { boot: self.boot, observed: source })?;
+        let (keys, message) = accepted.answer(self.boot, Some(source))?;
         let session = Session::new(&keys, index, sender, false, now)?;
         let datagram = write_response(index, sender, &message);
         self.outputs.push_back(Output::Transmit { destination: source, datagram });
@@ -194,13 +195,16 @@ impl Mesh {
         }
         self.established(now, peer, source, restarted);
         self.ping(now, peer);
-        self.observe(peer, welcome.observed);
+        if let Some(observed) = welcome.observed {
+            self.observe(peer, observed);
+        }
         self.reschedule(now, peer);
     }
 
     /// A session has proved to work both ways.
     fn established(&mut self, now: Moment, peer: Ipv6Addr, source: SocketAddr, restarted: bool) {
         let Some(link) = self.links.get_mut(&peer) else { return };
+        let boot = link.sessions.boot;
         match &mut link.live {
             Some(live) if !restarted => {
                 live.received_at = now;
@@ -209,11 +213,15 @@ impl Mesh {
             }
             _ => self.bring_up(now, peer, source),
         }
+        self.publish_link(peer);
+        if boot.is_some_and(|boot| self.end_started(peer, boot)) {
+            self.want_session(now, peer);
+        }
     }
 
     /// The other side has used the session that was prepared for it. When both sides dialled at
     /// once there are two: both speak under the one that the higher address began.
-    fn promote(&mut self, now: Moment, peer: Ipv6Addr, source: SocketAddr) {
+    pub(super) fn promote(&mut self, now: Moment, peer: Ipv6Addr, source: SocketAddr) {
         let own_is_higher = self.own > peer;
         let crossing = self.settings.link_timeout;
         let Some(link) = self.links.get_mut(&peer) else { return };
@@ -258,6 +266,7 @@ impl Mesh {
         if opened.newest && current && live.endpoint != source {
             live.endpoint = source;
             link.last_endpoint = Some(source);
+            self.publish_link(peer);
         }
         if let Some(frame) = Frame::read(opened.frame) {
             self.receive_frame(now, peer, &frame);
@@ -287,7 +296,7 @@ impl Mesh {
                 }
                 self.receive_probe(now, peer, probe);
             }
-            Frame::Routed(routed) => self.receive_routed(peer, routed),
+            Frame::Routed(routed) => self.receive_routed(now, peer, routed),
             Frame::States(states) => self.receive_states(now, peer, states),
             Frame::Held(held) => self.receive_held(now, peer, held),
             Frame::Close => self.closed(now, peer),
@@ -312,16 +321,25 @@ impl Mesh {
         }
     }
 
-    fn receive_routed(&mut self, peer: Ipv6Addr, routed: &Routed<'_>) {
-        let Routed { ttl, destination, source, protocol, payload } = *routed;
-        if destination != self.own {
-            if ttl > 1 && source != self.own {
-                self.forward(ttl - 1, destination, source, protocol, payload, Some(peer));
+    fn receive_routed(&mut self, now: Moment, peer: Ipv6Addr, routed: &Routed<'_>) {
+        let Routed { ttl, destination, source, .. } = *routed;
+        if destination == self.own {
+            if routed.protocol == PROTOCOL_SESSION {
+                self.receive_session_message(now, peer, source, routed.payload);
             }
-            return;
+        } else if ttl > 1 && source != self.own {
+            self.forward(&Routed { ttl: ttl - 1, ..*routed }, Some(peer));
         }
+    }
+
+    fn deliver(&mut self, source: Ipv6Addr, protocol: InnerProtocol, payload: &[u8]) {
         let Some(source) = self.links.get(&source).map(|link| link.id) else { return };
-        let Some(protocol) = Protocol::from_byte(protocol) else { return };
+        let protocol = match protocol {
+            InnerProtocol::Gossip => Protocol::Gossip,
+            InnerProtocol::Stream => Protocol::Stream,
+            // Packets are for a device; without one nobody wants them.
+            InnerProtocol::Nothing | InnerProtocol::Ipv6 | InnerProtocol::Ipv6Partial => return,
+        };
         let payload = Bytes::copy_from_slice(payload);
         self.outputs.push_back(Output::Deliver { source, protocol, payload });
     }

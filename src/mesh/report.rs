@@ -74,16 +74,17 @@ impl Mesh {
         let links = self.live.iter().filter_map(|peer| {
             let link = self.links.get(peer)?;
             let live = link.live.as_ref()?;
+            let carried = live.traffic.counts();
             Some(LinkReport {
                 peer: link.id,
                 endpoint: live.endpoint,
                 rtt_ms: live.rtt_us.map(|rtt| f64::from(rtt) / 1_000.0),
                 since: live.since,
                 wanted: self.keeps(*peer),
-                bytes_sent: live.bytes_sent,
-                bytes_received: live.bytes_received,
-                packets_sent: live.packets_sent,
-                packets_received: live.packets_received,
+                bytes_sent: live.bytes_sent + carried.bytes_sent,
+                bytes_received: live.bytes_received + carried.bytes_received,
+                packets_sent: live.packets_sent + carried.packets_sent,
+                packets_received: live.packets_received + carried.packets_received,
             })
         });
         let routes = self.routes.iter().filter_map(|(destination, route)| {

@@ -11,6 +11,8 @@ use crate::model::time::Moment;
 pub enum Timer {
     /// The upkeep of one neighbour.
     Link(Ipv6Addr),
+    /// The sessions with one other end.
+    End(Ipv6Addr),
     /// Link state waits to be sent.
     Flood,
     /// The own link state is to be signed anew.

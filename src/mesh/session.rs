@@ -1,11 +1,16 @@
 //! The keys of one handshake at work: counters, sealing and opening in place, replay window.
 
+use std::sync::Arc;
+
 use ring::aead;
 use zeroize::Zeroizing;
 
+use crate::mesh::plane::hop::HopReceiver;
+use crate::mesh::plane::hop::HopSender;
+use crate::mesh::plane::suite::Suite;
+use crate::mesh::plane::suite::nonce;
 use crate::mesh::replay::ReplayWindow;
 use crate::mesh::wire::Frame;
-use crate::mesh::wire::ROUTED_HEADER_LENGTH;
 use crate::mesh::wire::TAG_LENGTH;
 use crate::mesh::wire::TRANSPORT_HEADER_LENGTH;
 use crate::mesh::wire::transport_header;
@@ -14,12 +19,24 @@ use crate::model::time::Moment;
 /// Packets after which a key is replaced, as `WireGuard` does.
 pub const REKEY_AFTER_PACKETS: u64 = 1 << 60;
 
+const LABEL: &[u8] = b"raptor/1 control";
+
 /// What a handshake yields.
 pub struct Keys {
     /// Seals what this side sends.
     pub sending: Zeroizing<[u8; 32]>,
     /// Opens what it receives.
     pub receiving: Zeroizing<[u8; 32]>,
+    /// The cipher both sides agreed on, for carried datagrams.
+    pub suite: Suite,
+}
+
+/// The keys for the macs of carried datagrams over one link.
+pub struct Hop {
+    /// Signs what is sent.
+    pub sender: Arc<HopSender>,
+    /// Checks what comes.
+    pub receiver: Arc<HopReceiver>,
 }
 
 /// One pair of keys between two machines.
@@ -32,6 +49,8 @@ pub struct Session {
     pub created_at: Moment,
     /// Whether this side began it.
     pub initiator: bool,
+    /// The keys for carried datagrams.
+    pub hop: Hop,
     sending: aead::LessSafeKey,
     receiving: aead::LessSafeKey,
     counter: u64,
@@ -56,14 +75,15 @@ impl Session {
         initiator: bool,
         now: Moment,
     ) -> Option<Self> {
-        let key = |bytes: &[u8; 32]| {
-            aead::UnboundKey::new(&aead::CHACHA20_POLY1305, bytes).ok().map(aead::LessSafeKey::new)
-        };
+        let key = |secret: &[u8; 32]| Suite::ChaCha20Poly1305.key(secret, LABEL);
+        let sender = HopSender::new(keys.suite, &keys.sending, remote_index)?;
+        let receiver = HopReceiver::new(keys.suite, &keys.receiving, local_index)?;
         Some(Self {
             local_index,
             remote_index,
             created_at: now,
             initiator,
+            hop: Hop { sender: Arc::new(sender), receiver: Arc::new(receiver) },
             sending: key(&keys.sending)?,
             receiving: key(&keys.receiving)?,
             counter: 0,
@@ -74,7 +94,7 @@ impl Session {
     /// Whether so many packets were sent that the key is to be replaced.
     #[must_use]
     pub fn is_worn(&self) -> bool {
-        self.counter >= REKEY_AFTER_PACKETS
+        self.counter >= REKEY_AFTER_PACKETS || self.hop.sender.is_worn()
     }
 
     /// A datagram that carries `frame`. None once the counter is used up.
@@ -86,9 +106,7 @@ impl Session {
         }
         self.counter += 1;
         let header = transport_header(self.remote_index, counter);
-        let payload = if let Frame::Routed(routed) = frame { routed.payload.len() } else { 128 };
-        let overhead = TRANSPORT_HEADER_LENGTH + ROUTED_HEADER_LENGTH + TAG_LENGTH;
-        let mut datagram = Vec::with_capacity(overhead + payload);
+        let mut datagram = Vec::with_capacity(256);
         datagram.extend_from_slice(&header);
         frame.write(&mut datagram);
         let sealed = self.sending.seal_in_place_separate_tag(
@@ -115,13 +133,6 @@ impl Session {
     }
 }
 
-/// Four zero bytes and the counter, little-endian, as Noise has it for ChaCha20-Poly1305.
-fn nonce(counter: u64) -> aead::Nonce {
-    let mut bytes = [0u8; aead::NONCE_LEN];
-    bytes[4..].copy_from_slice(&counter.to_le_bytes());
-    aead::Nonce::assume_unique_for_key(bytes)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -131,6 +142,7 @@ mod tests {
         let keys = |one, two| Keys {
             sending: Zeroizing::new([one; 32]),
             receiving: Zeroizing::new([two; 32]),
+            suite: Suite::ChaCha20Poly1305,
         };
         let session =
             |keys, local, remote| Session::new(&keys, local, remote, true, Moment::START).unwrap();

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::mesh::plane::suite::Suites;
+
 /// How a [`Mesh`](crate::mesh::core::Mesh) behaves. The defaults suit a data centre and the
 /// open internet alike; tests shorten the times.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +40,8 @@ pub struct MeshSettings {
     pub explore_interval: Duration,
     /// A knock that nobody completed or answered is forgotten after this long.
     pub knock_timeout: Duration,
+    /// The ciphers this machine offers for carried datagrams.
+    pub suites: Suites,
 }
 
 impl Default for MeshSettings {
@@ -59,6 +63,7 @@ impl Default for MeshSettings {
             queue_timeout: Duration::from_millis(500),
             explore_interval: Duration::from_secs(1),
             knock_timeout: Duration::from_secs(60),
+            suites: Suites::of_processor(),
         }
     }
 }

@@ -30,6 +30,7 @@ impl Mesh {
         while let Some(timer) = self.schedule.pop(now) {
             match timer {
                 Timer::Link(peer) => self.tend(now, peer),
+                Timer::End(peer) => self.tend_end(now, peer),
                 Timer::Flood => self.flood(now),
                 Timer::Advertise => {
                     self.own_changed = true;
@@ -44,6 +45,7 @@ impl Mesh {
                 Timer::Guests => self.tend_guests(now),
             }
         }
+        self.handle_plane_events(now);
     }
 
     /// Whether the own choice keeps a link to `peer`.
@@ -81,9 +83,17 @@ impl Mesh {
 
     fn tend_live(&mut self, now: Moment, peer: Ipv6Addr) {
         let Some(link) = self.links.get_mut(&peer) else { return };
-        for index in link.sessions.expire(now, &self.settings) {
+        let expired = link.sessions.expire(now, &self.settings);
+        if let Some(live) = &mut link.live {
+            live.heed_traffic();
+        }
+        if !expired.is_empty() {
+            self.publish_link(peer);
+        }
+        for index in expired {
             self.indices.remove(&index);
         }
+        let Some(link) = self.links.get(&peer) else { return };
         let Some(live) = &link.live else { return };
         let silent = now.since(live.received_at) >= self.settings.link_timeout;
         if silent || link.sessions.current.is_none() {
@@ -239,6 +249,7 @@ impl Mesh {
         }
         self.live.remove(&peer);
         self.outputs.push_back(Output::LinkDown(link.id));
+        self.publish_link(peer);
         self.choose(now);
         self.own_links_changed(now);
         self.schedule.set_by(Timer::Link(peer), now);

@@ -17,10 +17,8 @@ pub const MAC_LENGTH: usize = 16;
 pub const TRANSPORT_HEADER_LENGTH: usize = 16;
 /// Longest frame.
 pub const FRAME_LENGTH_MAX: usize = DATAGRAM_LENGTH_MAX - TRANSPORT_HEADER_LENGTH - TAG_LENGTH;
-/// Kind, ttl, destination, source, protocol.
-pub const ROUTED_HEADER_LENGTH: usize = 35;
-/// Longest payload that can be routed.
-pub const PAYLOAD_LENGTH_MAX: usize = FRAME_LENGTH_MAX - ROUTED_HEADER_LENGTH;
+/// The protocol of a routed payload: messages of handshakes between two ends.
+pub const PROTOCOL_SESSION: u8 = 3;
 /// Most bytes of a knock in one frame.
 pub const KNOCK_CHUNK_LENGTH: usize = 1_200;
 /// Most entries of one [`Frame::Held`].
@@ -175,7 +173,7 @@ pub struct Routed<'a> {
     pub destination: Ipv6Addr,
     /// By whom.
     pub source: Ipv6Addr,
-    /// A byte of [`Protocol`](crate::mesh::output::Protocol).
+    /// What the payload is: [`PROTOCOL_SESSION`].
     pub protocol: u8,
     /// The payload.
     pub payload: &'a [u8],

@@ -1,0 +1,210 @@
+//! The keys and routes in use. The mesh changes them, packets read them.
+
+use std::collections::BTreeMap;
+use std::net::Ipv6Addr;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::RwLock;
+use std::sync::RwLockReadGuard;
+use std::sync::RwLockWriteGuard;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use crate::mesh::plane::event::Events;
+use crate::mesh::plane::event::PlaneEvent;
+use crate::mesh::plane::hop::HopReceiver;
+use crate::mesh::plane::hop::HopSender;
+use crate::mesh::plane::session::EndSession;
+use crate::model::time::Moment;
+
+/// What went over one link in carried datagrams; it outlives the link's keys.
+#[derive(Debug, Default)]
+pub struct Traffic {
+    received_at_us: AtomicU64,
+    packets_received: AtomicU64,
+    bytes_received: AtomicU64,
+    packets_sent: AtomicU64,
+    bytes_sent: AtomicU64,
+}
+
+/// [`Traffic`] at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct TrafficCounts {
+    /// When the last genuine datagram came.
+    pub received_at: Moment,
+    /// Genuine datagrams received.
+    pub packets_received: u64,
+    /// Their bytes.
+    pub bytes_received: u64,
+    /// Datagrams sent.
+    pub packets_sent: u64,
+    /// Their bytes.
+    pub bytes_sent: u64,
+}
+
+impl Traffic {
+    pub(super) fn received(&self, now: Moment, length: usize) {
+        let micros = u64::try_from(now.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.received_at_us.fetch_max(micros, Ordering::Relaxed);
+        self.packets_received.fetch_add(1, Ordering::Relaxed);
+        self.bytes_received.fetch_add(length as u64, Ordering::Relaxed);
+    }
+
+    pub(super) fn sent(&self, length: usize) {
+        self.packets_sent.fetch_add(1, Ordering::Relaxed);
+        self.bytes_sent.fetch_add(length as u64, Ordering::Relaxed);
+    }
+
+    /// The counts as they are.
+    #[must_use]
+    pub fn counts(&self) -> TrafficCounts {
+        let get = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        TrafficCounts {
+            received_at: Moment::at(Duration::from_micros(get(&self.received_at_us))),
+            packets_received: get(&self.packets_received),
+            bytes_received: get(&self.bytes_received),
+            packets_sent: get(&self.packets_sent),
+            bytes_sent: get(&self.bytes_sent),
+        }
+    }
+}
+
+/// How one neighbour is spoken to.
+#[derive(Clone)]
+pub struct Outbound {
+    /// Signs.
+    pub keys: Arc<HopSender>,
+    /// Where it is.
+    pub endpoint: SocketAddr,
+    /// Longest datagram the link takes, in bytes.
+    pub datagram_max: usize,
+    /// Counts.
+    pub traffic: Arc<Traffic>,
+}
+
+pub(super) struct Inbound {
+    pub(super) peer: Ipv6Addr,
+    pub(super) keys: Arc<HopReceiver>,
+}
+
+#[derive(Default)]
+pub(super) struct Tables {
+    pub(super) inbound: BTreeMap<u32, Inbound>,
+    pub(super) outbound: BTreeMap<Ipv6Addr, Outbound>,
+    /// First hop by destination.
+    pub(super) routes: BTreeMap<Ipv6Addr, Ipv6Addr>,
+    /// Opens, by local index.
+    pub(super) opening: BTreeMap<u32, Arc<EndSession>>,
+    /// Seals, by destination.
+    pub(super) sealing: BTreeMap<Ipv6Addr, Arc<EndSession>>,
+}
+
+/// Everything that carrying packets needs, shared by the mesh and by those who move packets.
+pub struct Plane {
+    pub(super) own: Ipv6Addr,
+    pub(super) rekey_after: Duration,
+    pub(super) reject_after: Duration,
+    tables: RwLock<Tables>,
+    events: Mutex<Events>,
+    has_events: AtomicBool,
+}
+
+impl Plane {
+    /// The plane of the machine with the address `own`. Sessions are to be replaced after
+    /// `rekey_after` and seal nothing after `reject_after`.
+    #[must_use]
+    pub fn new(own: Ipv6Addr, rekey_after: Duration, reject_after: Duration) -> Self {
+        Self {
+            own,
+            rekey_after,
+            reject_after,
+            tables: RwLock::default(),
+            events: Mutex::default(),
+            has_events: AtomicBool::new(false),
+        }
+    }
+
+    /// The own address.
+    #[must_use]
+    pub fn own(&self) -> Ipv6Addr {
+        self.own
+    }
+
+    /// What happened that the mesh must know, each at most once. Bounded.
+    #[must_use]
+    pub fn take_events(&self) -> Vec<PlaneEvent> {
+        if !self.has_events.swap(false, Ordering::AcqRel) {
+            return Vec::new();
+        }
+        self.events.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Whether there is something to take. Whoever moves packets looks after each batch, and wakes
+    /// the mesh.
+    #[must_use]
+    pub fn has_events(&self) -> bool {
+        self.has_events.load(Ordering::Acquire)
+    }
+
+    pub(super) fn push(&self, event: PlaneEvent) {
+        self.events.lock().unwrap_or_else(PoisonError::into_inner).push(event);
+        self.has_events.store(true, Ordering::Release);
+    }
+
+    /// Publishes a link: how it is spoken to, if it works, and the keys that may be heard.
+    pub fn set_link(
+        &self,
+        peer: Ipv6Addr,
+        outbound: Option<Outbound>,
+        inbound: impl IntoIterator<Item = Arc<HopReceiver>>,
+    ) {
+        let mut tables = self.write();
+        tables.inbound.retain(|_, known| known.peer != peer);
+        for keys in inbound {
+            tables.inbound.insert(keys.index(), Inbound { peer, keys });
+        }
+        match outbound {
+            Some(outbound) => tables.outbound.insert(peer, outbound),
+            None => tables.outbound.remove(&peer),
+        };
+    }
+
+    /// Publishes the first hop to each destination.
+    pub fn set_routes(&self, routes: impl IntoIterator<Item = (Ipv6Addr, Ipv6Addr)>) {
+        let routes = routes.into_iter().collect();
+        self.write().routes = routes;
+    }
+
+    /// Publishes the sessions with one end: the one that seals, and those that may be heard.
+    pub fn set_sessions(
+        &self,
+        peer: Ipv6Addr,
+        sealing: Option<Arc<EndSession>>,
+        opening: impl IntoIterator<Item = Arc<EndSession>>,
+        gone: impl IntoIterator<Item = u32>,
+    ) {
+        let mut tables = self.write();
+        for index in gone {
+            tables.opening.remove(&index);
+        }
+        for session in opening {
+            tables.opening.insert(session.local_index, session);
+        }
+        match sealing {
+            Some(session) => tables.sealing.insert(peer, session),
+            None => tables.sealing.remove(&peer),
+        };
+    }
+
+    pub(super) fn read(&self) -> RwLockReadGuard<'_, Tables> {
+        self.tables.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Tables> {
+        self.tables.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
