@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 
-use data_encoding::BASE32_NOPAD;
 use serde::{Deserialize, Serialize};
 
 use crate::agent::api::Bootstrap;
@@ -58,8 +57,7 @@ impl Knock {
         invitation: NodeId,
     ) -> Self {
         let proof = key.sign(SigningDomain::Ticket, &proof_message(cluster, invitation));
-        let proof = BASE32_NOPAD.encode(&proof.to_bytes());
-        Self { node: key.node_id(), name, endpoints, proof }
+        Self { node: key.node_id(), name, endpoints, proof: proof.to_text() }
     }
 
     /// The request's bytes.
@@ -75,12 +73,7 @@ impl Knock {
     /// As [`KnockError`] says.
     pub fn read(bytes: &[u8], cluster: &ClusterId, invitation: NodeId) -> Result<Self, KnockError> {
         let knock: Self = serde_json::from_slice(bytes).map_err(|_| KnockError::Malformed)?;
-        let proof = BASE32_NOPAD
-            .decode(knock.proof.as_bytes())
-            .ok()
-            .and_then(|proof| <[u8; Signature::LENGTH]>::try_from(proof).ok())
-            .map(Signature::from_bytes)
-            .ok_or(KnockError::Malformed)?;
+        let proof = Signature::from_text(&knock.proof).ok_or(KnockError::Malformed)?;
         if knock.node.verify(SigningDomain::Ticket, &proof_message(cluster, invitation), &proof) {
             Ok(knock)
         } else {

@@ -35,6 +35,8 @@ pub enum Command {
     Members(Reply<Vec<Member>>),
     /// Takes a key in.
     Admit(AdmitRequest, Reply<Bootstrap>),
+    /// Takes further members to call.
+    Introduce(Bootstrap, Reply<()>),
     /// Puts a member out.
     Evict(String, Reply<Member>),
     /// Exchanges with everybody at once.

@@ -54,6 +54,9 @@ pub struct InitReply {
     pub endpoints: Vec<SocketAddr>,
     /// Version of the build.
     pub build: String,
+    /// The answer to the request's challenge.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proof: Option<String>,
 }
 
 /// Why a home cannot be made or used.
@@ -173,7 +176,7 @@ pub fn initialise(home: &Home, request: &InitRequest) -> Result<InitReply, HomeE
         }
     }
     save_machine_file(home, &file)?;
-    Ok(reply(&key, &file))
+    Ok(reply(&key, &file).proving(&key, request))
 }
 
 /// The answer of a machine whose agent runs, when it is already all that is asked for.
@@ -191,7 +194,7 @@ fn unchanged(home: &Home, request: &InitRequest) -> Result<Option<InitReply>, Ho
         _ => {}
     }
     let is_same = machine_file(request, Some(known.clone())) == known;
-    Ok(is_same.then(|| reply(&key, &known)))
+    Ok(is_same.then(|| reply(&key, &known).proving(&key, request)))
 }
 
 fn is_founded_by(genesis: &Genesis, found: &FoundRequest) -> bool {
@@ -227,6 +230,14 @@ fn reply(key: &SecretKey, file: &MachineFile) -> InitReply {
         genesis: file.genesis.clone(),
         endpoints: endpoints(file),
         build: BUILD.to_owned(),
+        proof: None,
+    }
+}
+
+impl InitReply {
+    /// Proves that this machine holds the key, when it is asked to.
+    fn proving(self, key: &SecretKey, request: &InitRequest) -> Self {
+        Self { proof: request.challenge.as_ref().map(|challenge| challenge.answer(key)), ..self }
     }
 }
 

@@ -9,6 +9,7 @@ use crate::agent::api::BootstrapPeer;
 use crate::model::cluster::Genesis;
 use crate::model::label::Labels;
 use crate::model::name::Name;
+use crate::model::possession::Challenge;
 use crate::model::time::Timestamp;
 
 /// Version of the file's format.
@@ -84,6 +85,9 @@ pub struct InitRequest {
     /// Whether another cluster that the machine belongs to is forgotten for the one it founds.
     #[serde(default)]
     pub force: bool,
+    /// What the machine signs to prove that it holds the key it names.
+    #[serde(default)]
+    pub challenge: Option<Challenge>,
 }
 
 /// The cluster that a first machine founds.

@@ -182,12 +182,22 @@ pub fn free_name(wanted: &Name, taken: &dyn Fn(&Name) -> bool) -> Name {
     }
     // A cluster has fewer members than there are numbers, so one of them is free.
     (2..=u32::MAX)
-        .filter_map(|number| {
-            let base: String = wanted.as_str().chars().take(52).collect();
-            format!("{}-{number}", base.trim_end_matches('-')).parse().ok()
-        })
+        .filter_map(|number| numbered_name(wanted, number))
         .find(|name| !taken(name))
         .unwrap_or_else(|| wanted.clone())
+}
+
+/// Whether `name` is `wanted`, or what [`free_name`] made of it.
+#[must_use]
+pub fn is_name_of(name: &Name, wanted: &Name) -> bool {
+    let numbered = name.as_str().rsplit_once('-').and_then(|(_, number)| number.parse().ok());
+    name == wanted
+        || numbered.is_some_and(|number| numbered_name(wanted, number) == Some(name.clone()))
+}
+
+fn numbered_name(wanted: &Name, number: u32) -> Option<Name> {
+    let base: String = wanted.as_str().chars().take(52).collect();
+    format!("{}-{number}", base.trim_end_matches('-')).parse().ok()
 }
 
 #[cfg(test)]

@@ -156,6 +156,12 @@ impl ApiClient {
         self.post(&["members"], request).await
     }
 
+    /// Tells a machine whose document has not come yet of members to call. Errors as above.
+    #[allow(clippy::missing_errors_doc)]
+    pub async fn introduce(&self, bootstrap: &Bootstrap) -> Result<(), ClientError> {
+        self.change(Method::POST, &["peers"], Some(bootstrap)).await
+    }
+
     /// Takes a member's key out of the cluster.
     ///
     /// # Errors

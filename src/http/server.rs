@@ -32,6 +32,7 @@ use serde_json::Value;
 use tokio::net::UnixListener;
 
 use crate::agent::api::AdmitRequest;
+use crate::agent::api::Bootstrap;
 use crate::agent::api::ExecRequest;
 use crate::agent::api::TerminalRequest;
 use crate::agent::api::TicketRequest;
@@ -68,6 +69,7 @@ fn router(services: Services) -> Router {
         .route("/v1/status", get(status))
         .route("/v1/members", get(members).post(admit))
         .route("/v1/members/{node}", delete(evict))
+        .route("/v1/peers", post(introduce))
         .route("/v1/rejoin", post(rejoin))
         .route("/v1/document", get(document).post(write))
         .route("/v1/document/log", get(log))
@@ -132,6 +134,11 @@ async fn members(State(services): State<Services>) -> impl IntoResponse {
 async fn admit(State(services): State<Services>, bytes: Bytes) -> Result<Response, Refusal> {
     let request: AdmitRequest = body(&bytes)?;
     Ok(ask(&services, |reply| Command::Admit(request, reply)).await?.into_response())
+}
+
+async fn introduce(State(services): State<Services>, bytes: Bytes) -> Result<Response, Refusal> {
+    let bootstrap: Bootstrap = body(&bytes)?;
+    Ok(ask(&services, |reply| Command::Introduce(bootstrap, reply)).await?.into_response())
 }
 
 async fn evict(State(services): State<Services>, Path(node): Path<String>) -> impl IntoResponse {

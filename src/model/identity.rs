@@ -200,6 +200,18 @@ impl Signature {
     pub fn to_bytes(self) -> [u8; 64] {
         self.0
     }
+
+    /// The signature as 103 base32 digits.
+    #[must_use]
+    pub fn to_text(self) -> String {
+        BASE32_NOPAD.encode(&self.0)
+    }
+
+    /// Reads what [`Signature::to_text`] wrote; nothing is checked before [`NodeId::verify`].
+    #[must_use]
+    pub fn from_text(text: &str) -> Option<Self> {
+        BASE32_NOPAD.decode(text.as_bytes()).ok()?.try_into().ok().map(Self)
+    }
 }
 
 impl fmt::Debug for Signature {
@@ -219,6 +231,8 @@ pub enum SigningDomain {
     LinkState,
     /// An invitation.
     Ticket,
+    /// The proof of a machine that is taken over that it holds the key it names.
+    Possession,
 }
 
 impl SigningDomain {
@@ -228,6 +242,7 @@ impl SigningDomain {
             Self::Facts => b"raptor/1 facts\0",
             Self::LinkState => b"raptor/1 link state\0",
             Self::Ticket => b"raptor/1 ticket\0",
+            Self::Possession => b"raptor/1 possession\0",
         };
         [prefix, message].concat()
     }

@@ -9,5 +9,6 @@ pub mod label;
 pub mod machine;
 pub mod member;
 pub mod name;
+pub mod possession;
 pub mod progress;
 pub mod time;

@@ -69,6 +69,9 @@ pub struct InitReply {
     /// UDP addresses at which it will answer.
     #[serde(default)]
     pub endpoints: Vec<SocketAddr>,
+    /// Its signature over the challenge that `agent init` was given.
+    #[serde(default)]
+    pub proof: Option<String>,
     /// What a later build says besides.
     #[serde(flatten)]
     pub rest: Map<String, Value>,

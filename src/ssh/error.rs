@@ -77,6 +77,9 @@ pub enum Cause {
     /// The host shows a key, and only keys known beforehand are accepted.
     #[error("the host key is none of the keys known beforehand")]
     HostKeyUnknown,
+    /// The host shows another key than those that the cluster recorded.
+    #[error("the host key has changed: it is none of those that the cluster recorded")]
+    HostKeyNotRecorded,
     /// The machine in between failed.
     #[error("the jump host {jump} failed")]
     JumpHost {
@@ -200,6 +203,10 @@ impl Cause {
             Self::HostKeyUnknown => {
                 format!("somebody may be answering in place of {machine}; do not go on")
             }
+            Self::HostKeyNotRecorded => format!(
+                "somebody may be answering in place of {machine}; if it was installed anew, \
+                 `raptor destroy` on its name forgets the old keys, and it can be taken over again"
+            ),
             Self::JumpHost { jump, cause } => cause.hint(jump),
             Self::Client { .. } => {
                 "install OpenSSH's client (Debian: openssh-client) and check ~/.ssh/config"

@@ -19,6 +19,7 @@ pub mod upload;
 
 mod carry;
 mod control;
+mod lookup;
 mod master;
 mod parent_death;
 mod shell;

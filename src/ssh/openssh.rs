@@ -12,6 +12,7 @@ use crate::ssh::error::{Cause, HostError};
 use crate::ssh::host::{BoxedStream, Command, Host, Output, Script, Upload, Uploaded};
 use crate::ssh::known_hosts::KnownHosts;
 use crate::ssh::limits::{Sessions, handshake};
+use crate::ssh::lookup::lookup;
 use crate::ssh::master::Master;
 use crate::ssh::target::SshTarget;
 use crate::ssh::transport::{Channel, Transport};
@@ -35,12 +36,10 @@ impl OpenSshHost {
         }
     }
 
-    /// The host's keys as they stand in raptor's file of known hosts: empty when the user's own
-    /// file knew the host before.
-    #[must_use]
-    pub fn host_keys(&self) -> Vec<String> {
-        let known = KnownHosts::new(&self.target.known_hosts);
-        known.keys(&self.target.key_name()).unwrap_or_default()
+    /// The host's keys as ssh knows them: by raptor's file of known hosts, or the user's own. Empty
+    /// where an authority vouches for the host.
+    pub async fn host_keys(&self) -> Vec<String> {
+        lookup(&self.target).await
     }
 
     /// How this host was reached.
@@ -76,7 +75,11 @@ impl Connection {
         let _turn = handshake().await;
         let master = Master::start(target).await.map_err(|cause| match cause {
             // The line ssh found is the one just written: there is no old key to remove.
-            Cause::HostKeyChanged { .. } if !target.host_keys.is_empty() => Cause::HostKeyUnknown,
+            Cause::HostKeyChanged { .. } | Cause::HostKeyUnknown
+                if !target.host_keys.is_empty() =>
+            {
+                Cause::HostKeyNotRecorded
+            }
             other => other,
         })?;
         let master = Arc::new(master);

@@ -98,6 +98,16 @@ impl SshTarget {
         arguments
     }
 
+    /// Arguments with which `ssh` tells what its configuration makes of this target.
+    #[must_use]
+    pub(crate) fn query_arguments(&self) -> Vec<String> {
+        let mut words = vec!["-G".to_owned()];
+        words.extend(self.file_arguments());
+        words.extend(as_arguments(&self.options));
+        words.extend(destination_arguments(&self.destination));
+        words
+    }
+
     /// What `raptor ssh` hands to the user's terminal: the same way in, without a master.
     #[must_use]
     pub fn interactive_arguments(&self) -> Vec<String> {

@@ -19,6 +19,7 @@ use crate::agent::clock;
 use crate::agent::clock::wall_clock;
 use crate::agent::core::Core;
 use crate::agent::core::Stopping;
+use crate::agent::core::introduction::PEERS_MAX;
 use crate::agent::core::not_synced;
 use crate::agent::error::AgentError;
 use crate::agent::error::chain;
@@ -55,7 +56,8 @@ impl Core {
         match command {
             Command::Status(reply) => answer(reply, Ok(self.status())),
             Command::Members(reply) => answer(reply, self.synced_members()),
-            Command::Admit(request, reply) => self.admit(&request, Vec::new(), reply),
+            Command::Admit(request, reply) => self.admit(&request, Vec::new(), PEERS_MAX, reply),
+            Command::Introduce(bootstrap, reply) => self.introduce(&bootstrap, reply),
             Command::Evict(word, reply) => self.evict(&word, reply),
             Command::Rejoin(reply) => {
                 self.rejoin();

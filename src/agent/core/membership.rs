@@ -13,11 +13,11 @@ use crate::agent::admission::Knock;
 use crate::agent::admission::KnockAnswer;
 use crate::agent::api::AdmitRequest;
 use crate::agent::api::Bootstrap;
-use crate::agent::api::BootstrapPeer;
 use crate::agent::clock::wall_clock;
 use crate::agent::core::Core;
 use crate::agent::core::Inbox;
 use crate::agent::core::Stopping;
+use crate::agent::core::introduction::KNOCK_PEERS_MAX;
 use crate::agent::handle::Reply;
 use crate::agent::view;
 use crate::agent::view::Admitted;
@@ -51,9 +51,6 @@ const OBSERVED_MAX: usize = 2;
 
 /// How often the cluster is told a new one of them.
 const OBSERVED_INTERVAL: Duration = Duration::from_secs(60);
-
-/// Members named to a newcomer: enough that some of them answer.
-const BOOTSTRAP_PEERS_MAX: usize = 5;
 
 impl Core {
     /// Tells mesh, gossip and streams who the members are, and what they say of themselves.
@@ -255,11 +252,13 @@ impl Core {
         members
     }
 
-    /// Takes a key into the cluster. Again for the same key: the same answer.
+    /// Takes a key into the cluster, and names up to `peers_max` members to it. Again for the same
+    /// key: the same answer.
     pub(super) fn admit(
         &mut self,
         request: &AdmitRequest,
         extra: Vec<Change>,
+        peers_max: usize,
         reply: Reply<Bootstrap>,
     ) {
         let admissions = &self.roster().members;
@@ -290,7 +289,7 @@ impl Core {
             let machine = Path::root().join("machines").join(intent.to_string());
             set(machine.join("node"), json!(request.node));
         }
-        let bootstrap = self.bootstrap(name.clone());
+        let bootstrap = self.bootstrap(name.clone(), peers_max);
         let note = format!("admit {name}");
         self.write(
             &note,
@@ -299,17 +298,6 @@ impl Core {
                 let _ = reply.send(outcome.map(|()| bootstrap));
             }),
         );
-    }
-
-    /// What a newcomer must know: this member first, then others that answer.
-    fn bootstrap(&self, name: Name) -> Bootstrap {
-        let me = BootstrapPeer { id: self.me(), endpoints: self.endpoints.clone() };
-        let others = self.living().into_iter().filter_map(|id| {
-            let endpoints = self.parts.gossip.facts(id)?.endpoints.clone();
-            Some(BootstrapPeer { id, endpoints })
-        });
-        let peers = std::iter::once(me).chain(others).take(BOOTSTRAP_PEERS_MAX).collect();
-        Bootstrap { genesis: self.parts.genesis.clone(), name, peers }
     }
 
     /// Puts a member out: its key leaves the document, and it is told.
@@ -369,7 +357,7 @@ impl Core {
             intent: None,
         };
         let (reply, answer) = tokio::sync::oneshot::channel();
-        self.admit(&admit, extra, reply);
+        self.admit(&admit, extra, KNOCK_PEERS_MAX, reply);
         let inbox = self.inbox.clone();
         tokio::spawn(async move {
             let answer = match answer.await {

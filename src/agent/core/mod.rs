@@ -1,6 +1,7 @@
 //! The agent's state and what changes it. One task owns all of it; nothing here waits.
 
 mod commands;
+mod introduction;
 mod membership;
 mod network;
 mod remembering;

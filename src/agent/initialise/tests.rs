@@ -12,6 +12,7 @@ fn request(found: Option<u64>) -> InitRequest {
         ssh_port: None,
         ssh_user: None,
         force: false,
+        challenge: None,
         found: found.map(|nonce| FoundRequest { cluster, nonce }),
     }
 }

@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 use crate::agent::api::DocumentChange;
 use crate::agent::api::WriteRequest;
 use crate::agent::error::chain;
+use crate::agent::perform::crowd::Crowd;
 use crate::agent::perform::door::Door;
 use crate::agent::perform::entrance::Entrance;
 use crate::agent::perform::founding::Founding;
@@ -41,6 +42,7 @@ pub(super) struct Site {
     pub(super) computes: BTreeMap<String, Arc<dyn Compute>>,
     pub(super) entrance: Entrance,
     pub(super) permits: Arc<Semaphore>,
+    pub(super) crowd: Crowd,
 }
 
 impl Performer {
@@ -72,6 +74,7 @@ impl Performer {
             computes,
             entrance: Entrance::new(door),
             permits: Arc::new(Semaphore::new(self.settings().concurrent.max(1))),
+            crowd: Crowd::default(),
         });
         let outcomes = run_all(&site, jobs, founder).await;
         let door = site.entrance.door();
@@ -120,7 +123,9 @@ async fn run_all(site: &Arc<Site>, jobs: Vec<MachineJob>, founder: Option<usize>
         let site = Arc::clone(site);
         let is_founder = founder == Some(index);
         let permit = first.take_if(|_| is_founder);
-        tasks.spawn(async move { (index, site.run(job, is_founder, permit).await) });
+        let mut turn = site.crowd.enter();
+        turn.permit = permit;
+        tasks.spawn(async move { (index, site.run(job, is_founder, turn).await) });
     }
     let mut outcomes: Vec<(usize, Outcome)> = Vec::new();
     while let Some(joined) = tasks.join_next().await {

@@ -12,6 +12,7 @@ use crate::model::label::Labels;
 use crate::model::machine::Access;
 use crate::model::machine::IntentId;
 use crate::model::machine::MachineRecord;
+use crate::model::machine::MachineRecords;
 use crate::model::name::Name;
 use crate::model::time::Timestamp;
 use crate::reconcile::world::ADOPTED;
@@ -48,6 +49,15 @@ pub enum Origin {
 }
 
 impl MachineJob {
+    /// The SSH host keys that the cluster recorded of it.
+    #[must_use]
+    pub fn host_keys(&self) -> &[String] {
+        match &self.record.access {
+            Some(Access::Ssh { host_keys, .. }) => host_keys,
+            _ => &[],
+        }
+    }
+
     /// What the machine is called while work on it goes on.
     #[must_use]
     pub fn title(&self) -> String {
@@ -59,9 +69,20 @@ impl MachineJob {
 }
 
 /// The jobs of a plan: each `Create` with the `Slave` of the same wish, and the other `Slave`s.
+/// `known` are the machines of the cluster: their SSH host keys hold.
 #[must_use]
-pub fn machine_jobs(plan: &Plan, now: Timestamp) -> Vec<MachineJob> {
-    plan.steps.iter().filter_map(|step| machine_job(plan, &step.action, now)).collect()
+pub fn machine_jobs(plan: &Plan, known: &MachineRecords, now: Timestamp) -> Vec<MachineJob> {
+    let jobs = plan.steps.iter().filter_map(|step| machine_job(plan, &step.action, now));
+    let mut jobs: Vec<MachineJob> = jobs.collect();
+    for job in &mut jobs {
+        let record = known.get(&job.intent).and_then(|record| record.access.as_ref());
+        if let (Some(Access::Ssh { host_keys, .. }), Some(Access::Ssh { host_keys: known, .. })) =
+            (&mut job.record.access, record)
+        {
+            host_keys.clone_from(known);
+        }
+    }
+    jobs
 }
 
 fn machine_job(plan: &Plan, action: &Action, now: Timestamp) -> Option<MachineJob> {
@@ -141,6 +162,8 @@ pub struct Outcome {
     pub machine: String,
     /// The wish it fulfils, when there is one.
     pub intent: Option<IntentId>,
+    /// Whether it was there before, and a back-end did not make it.
+    pub is_adopted: bool,
     /// Its key, when it joined.
     pub node: Option<NodeId>,
     /// How to get onto it, when that is known.

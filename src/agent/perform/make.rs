@@ -6,10 +6,7 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 use std::time::Instant;
-
-use tokio::sync::OwnedSemaphorePermit;
 
 use crate::agent::api::AdmitRequest;
 use crate::agent::api::Bootstrap;
@@ -20,6 +17,7 @@ use crate::agent::machine_file::InitRequest;
 use crate::agent::perform::build::Site;
 use crate::agent::perform::build::wish;
 use crate::agent::perform::build::write;
+use crate::agent::perform::crowd::Turn;
 use crate::agent::perform::door::Door;
 use crate::agent::perform::door::Way;
 use crate::agent::perform::entrance::WayIn;
@@ -31,20 +29,14 @@ use crate::agent::perform::job::Outcome;
 use crate::agent::perform::local;
 use crate::agent::perform::local::AtWork;
 use crate::agent::perform::remote::Entry;
+use crate::agent::perform::seen::wait_while_others_come;
 use crate::config::home::Home;
 use crate::model::identity::NodeId;
 use crate::model::machine::Access;
 use crate::model::machine::Machine;
 use crate::model::machine::MachineSpec;
 use crate::model::member::Role;
-use crate::model::member::Status;
 use crate::model::name::Name;
-
-/// How long the members may take to see a machine whose agent answers.
-const SEEN_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// How often they are asked.
-const SEEN_INTERVAL: Duration = Duration::from_millis(20);
 
 /// A machine on its way, and what must be undone when it fails.
 #[derive(Default)]
@@ -61,11 +53,18 @@ pub(super) struct Reached {
     pub(super) entry: Arc<Mutex<Option<Entry>>>,
     /// Locked while a thread that cannot be broken off writes into the machine's home.
     pub(super) at_work: Arc<tokio::sync::Mutex<()>>,
+    /// Its share of the work, until nothing is left but to wait for the members.
+    pub(super) turn: Mutex<Option<Turn>>,
 }
 
 impl Reached {
     pub(super) fn founds(&self) -> bool {
         self.founds.load(Ordering::Relaxed)
+    }
+
+    /// Nothing is left but to wait for the members.
+    pub(super) fn end_turn(&self) {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
     pub(super) fn entry(&self) -> Option<Entry> {
@@ -79,14 +78,9 @@ impl Reached {
 }
 
 impl Site {
-    /// Makes one machine; puts it back when that fails. Waits for its turn unless it has a
-    /// `permit` already.
-    pub(super) async fn run(
-        &self,
-        job: MachineJob,
-        is_founder: bool,
-        permit: Option<OwnedSemaphorePermit>,
-    ) -> Outcome {
+    /// Makes one machine; puts it back when that fails. Waits for its turn unless it has a permit
+    /// already.
+    pub(super) async fn run(&self, job: MachineJob, is_founder: bool, mut turn: Turn) -> Outcome {
         let started = Instant::now();
         let title = job.title();
         let mut reached =
@@ -98,14 +92,15 @@ impl Site {
                 (Err(Failure::at(INTERRUPTED, "you asked to stop")), true)
             }
             made = async {
-                let _permit = match permit {
-                    Some(permit) => Some(permit),
+                if turn.permit.is_none() {
                     // The semaphore is never closed; the work would only be less bounded.
-                    None => Arc::clone(&self.permits).acquire_owned().await.ok(),
-                };
+                    turn.permit = Arc::clone(&self.permits).acquire_owned().await.ok();
+                }
+                reached.turn = Mutex::new(Some(turn));
                 self.make(&job, &mut reached).await
             } => (made, false),
         };
+        reached.end_turn();
         let progress = self.performer.progress();
         let failure = match made {
             Ok(()) => None,
@@ -133,6 +128,7 @@ impl Site {
             machine: reached.name.map_or(title, |name| name.to_string()),
             intent: Some(job.intent),
             node: reached.node,
+            is_adopted: job.origin != Origin::Backend,
             access: reached.access,
             took: started.elapsed(),
             summary: summary.to_owned(),
@@ -142,12 +138,12 @@ impl Site {
 
     async fn make(&self, job: &MachineJob, reached: &mut Reached) -> Result<(), Failure> {
         if let Origin::Host { destination, via } = &job.origin {
-            let login = self.performer.adopted_login(&job.title(), destination, via.as_ref());
+            let login = self.performer.adopted_login(job, destination, via.as_ref());
             reached.access = Some(Access::Ssh {
                 destination: destination.clone(),
                 via: via.clone(),
                 identity_file: self.performer.settings().identity_file.clone(),
-                host_keys: Vec::new(),
+                host_keys: login.host_keys.clone(),
             });
             return self.place_remote(job, login, reached).await;
         }
@@ -260,7 +256,8 @@ impl Site {
         let news = format!("machine {} is there", record.name);
         write(cluster.as_ref(), &news, vec![wish(job.intent, &record)]).await?;
         self.performer.progress().stage(&job.title(), "waiting for the members to see it");
-        wait_until_seen(cluster.as_ref(), node).await
+        reached.end_turn();
+        wait_while_others_come(cluster.as_ref(), node, || self.crowd.is_working()).await
     }
 
     fn init_request(&self, job: &MachineJob, is_founder: bool) -> InitRequest {
@@ -273,6 +270,8 @@ impl Site {
             ssh_port: None,
             ssh_user: None,
             force: false,
+            // It is made here: nobody can name another's key.
+            challenge: None,
             found: self.found_request(is_founder),
         }
     }
@@ -363,32 +362,4 @@ pub(super) fn admission(
 pub(super) async fn admit(door: &dyn Door, request: AdmitRequest) -> Result<Bootstrap, Failure> {
     let admitted = door.admit(request).await;
     admitted.map_err(|error| Failure::at("enter the cluster", chain(&error)))
-}
-
-/// Waits until the cluster calls the machine alive and knows what it says of itself.
-///
-/// # Errors
-/// When that takes too long; what was seen last.
-pub async fn wait_until_seen(door: &dyn Door, node: NodeId) -> Result<(), Failure> {
-    let deadline = Instant::now() + SEEN_TIMEOUT;
-    loop {
-        let last = match door.members().await {
-            Ok(members) => match members.iter().find(|member| member.id == node) {
-                // What it says of itself may come a moment later than that it lives.
-                Some(member) if member.status == Status::Alive && member.protocol > 0 => {
-                    return Ok(());
-                }
-                Some(member) => format!("they call it {}", member.status),
-                None => "they do not know it".to_owned(),
-            },
-            Err(error) => chain(&error),
-        };
-        if Instant::now() > deadline {
-            let seconds = SEEN_TIMEOUT.as_secs();
-            let why = format!("the members do not see it after {seconds} s: {last}");
-            return Err(Failure::at("wait for the members", why)
-                .with_hint("is UDP between the machines let through?"));
-        }
-        tokio::time::sleep(SEEN_INTERVAL).await;
-    }
 }

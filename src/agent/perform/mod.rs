@@ -1,6 +1,8 @@
 //! Performing plans: the hands that follow what the planner decided. They choose nothing.
 
 pub mod build;
+mod claim;
+mod crowd;
 pub mod door;
 mod entrance;
 pub mod founding;
@@ -10,4 +12,5 @@ pub mod make;
 mod modules;
 mod remote;
 pub mod retire;
+pub mod seen;
 pub mod settings;

@@ -1,8 +1,10 @@
 //! A machine behind SSH: the taking over of `provision`, with the cluster's side of it.
 
+use std::collections::BTreeSet;
 use std::error::Error;
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::sync::MutexGuard;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -13,9 +15,12 @@ use serde_json::Value;
 use serde_json::json;
 
 use crate::agent::api::Bootstrap;
+use crate::agent::clock;
 use crate::agent::clock::wall_clock;
 use crate::agent::error::chain;
 use crate::agent::perform::build::Site;
+use crate::agent::perform::claim::check_member;
+use crate::agent::perform::claim::check_proof;
 use crate::agent::perform::door::Door;
 use crate::agent::perform::door::Way;
 use crate::agent::perform::entrance::WayIn;
@@ -26,7 +31,9 @@ use crate::agent::perform::make::admission;
 use crate::agent::perform::make::admit;
 use crate::model::cluster::Genesis;
 use crate::model::identity::NodeId;
+use crate::model::machine::Access;
 use crate::model::name::Name;
+use crate::model::possession::Challenge;
 use crate::provision::check::Requirements;
 use crate::provision::error::SlaveCause;
 use crate::provision::error::SlaveError;
@@ -44,6 +51,9 @@ use crate::ssh::target::SshTarget;
 /// Where OpenSSH listens when nobody says.
 const SSH_PORT: u16 = 22;
 
+/// How often a machine that waits to be seen is told of members that came after it.
+const INTRODUCE_INTERVAL: Duration = Duration::from_secs(2);
+
 /// How long an agent on the machine may take until it answers.
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -57,11 +67,20 @@ impl Site {
         let title = job.title();
         let progress = self.performer.progress();
         progress.stage(&title, "logging in");
-        let order = self.order(job, &target, reached.founds())?;
+        let challenge = Challenge::new(
+            self.cluster_id,
+            &clock::random().map_err(|error| Failure::at("draw a challenge", chain(&error)))?,
+        );
+        let order = self.order(job, &target, reached.founds(), &challenge)?;
         let needs_sudo = target.destination.user.as_deref() != Some("root");
         let host = OpenSshHost::connect(target)
             .await
             .map_err(|error| Failure::at("log in", chain(&error.cause)).with_hint(error.hint()))?;
+        if let Some(Access::Ssh { host_keys, .. }) = &mut reached.access
+            && host_keys.is_empty()
+        {
+            *host_keys = host.host_keys().await;
+        }
         let host: Arc<dyn Host> = Arc::new(host);
         reached.has_begun = true;
         let gate = Gate {
@@ -69,8 +88,10 @@ impl Site {
             job,
             host: Arc::clone(&host),
             order: &order,
+            challenge,
             needs_sudo,
             reached,
+            told: Mutex::default(),
             failure: Mutex::default(),
         };
         let slaved = slave(host.as_ref(), &order, &gate, progress).await;
@@ -93,6 +114,7 @@ impl Site {
         job: &MachineJob,
         target: &SshTarget,
         is_founder: bool,
+        challenge: &Challenge,
     ) -> Result<Order, Failure> {
         let provision = &self.performer.config().provision;
         let joins_another = !is_founder && job.join;
@@ -110,7 +132,8 @@ impl Site {
             Vec::new()
         };
         let join = if job.join {
-            let init = self.init(job, target, is_founder);
+            let mut init = self.init(job, target, is_founder);
+            init.insert("challenge".to_owned(), json!(challenge));
             Some(JoinOrder {
                 program: self.performer.program()?,
                 init,
@@ -146,8 +169,12 @@ struct Gate<'a> {
     job: &'a MachineJob,
     host: Arc<dyn Host>,
     order: &'a Order,
+    /// What the machine signs with the key that it names.
+    challenge: Challenge,
     needs_sudo: bool,
     reached: &'a Reached,
+    /// The members that the machine was told to call.
+    told: Mutex<BTreeSet<NodeId>>,
     /// Why the cluster's side failed, in its own words.
     failure: Mutex<Option<Failure>>,
 }
@@ -164,6 +191,7 @@ pub(super) struct Entry {
 impl Gate<'_> {
     async fn open(&self, name: &Name, reply: &InitReply) -> Result<Value, Failure> {
         let node = reply.node_id;
+        check_proof(&self.challenge, reply)?;
         let keep = |name: &Name, was_member| {
             let entry = Entry { node, name: name.clone(), was_member };
             *self.reached.entry.lock().unwrap_or_else(PoisonError::into_inner) = Some(entry);
@@ -179,7 +207,7 @@ impl Gate<'_> {
         let (bootstrap, was_member) = match way {
             Err(genesis) => (Bootstrap { genesis, name: name.clone(), peers: Vec::new() }, false),
             Ok(door) => {
-                let was_member = is_member(door.as_ref(), node).await?;
+                let was_member = self.was_member(door.as_ref(), name, node).await?;
                 // Before it is asked for: whoever is interrupted cannot tell how far that came.
                 keep(name, was_member);
                 let request = admission(self.job, name, node, reply.endpoints.clone());
@@ -187,7 +215,63 @@ impl Gate<'_> {
             }
         };
         keep(&bootstrap.name, was_member);
+        *self.told() = peers_of(&bootstrap);
         Ok(json!(bootstrap))
+    }
+
+    fn told(&self) -> MutexGuard<'_, BTreeSet<NodeId>> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the machine is a member already: under its own name, not as a copy of another.
+    async fn was_member(
+        &self,
+        door: &dyn Door,
+        name: &Name,
+        node: NodeId,
+    ) -> Result<bool, Failure> {
+        let failed = |error| Failure::at("enter the cluster", chain(&error));
+        let members = door.members().await.map_err(failed)?;
+        let Some(member) = members.iter().find(|member| member.id == node) else {
+            return Ok(false);
+        };
+        let document = door.document().await.map_err(failed)?;
+        let recorded = document.pointer(&format!("/machines/{}/node", self.job.intent));
+        let recorded = recorded.and_then(|node| node.as_str()?.parse().ok());
+        check_member(member, name, recorded, self.site.performer.settings().force)?;
+        Ok(true)
+    }
+
+    /// Tells the machine, while it waits to be seen, of members that came after it: it may reach
+    /// none but those. Never ends.
+    async fn introduce(&self, reply: &InitReply) {
+        loop {
+            tokio::time::sleep(INTRODUCE_INTERVAL).await;
+            let (Some(door), Some(entry)) = (self.site.entrance.door(), self.reached.entry())
+            else {
+                continue;
+            };
+            let request = admission(self.job, &entry.name, entry.node, reply.endpoints.clone());
+            let Ok(bootstrap) = door.admit(request).await else { continue };
+            let peers = peers_of(&bootstrap);
+            if peers.is_subset(&self.told()) {
+                continue;
+            }
+            let mut command = self.agent_command("adopt");
+            command.stdin = json!(bootstrap).to_string().into_bytes();
+            if self.host.run(command).await.is_ok_and(|output| output.status == 0) {
+                *self.told() = peers;
+            }
+        }
+    }
+
+    /// `raptor agent VERB` on the machine, for its own home.
+    fn agent_command(&self, verb: &str) -> Command {
+        let layout = &self.order.layout;
+        let (program, home) = (layout.program(), layout.home());
+        let mut command = Command::new([program.as_str(), "--home", home.as_str(), "agent", verb]);
+        command.sudo = self.needs_sudo;
+        command
     }
 
     /// Takes the place of a founder that failed: the machine's key is there, the cluster is not.
@@ -196,12 +280,8 @@ impl Gate<'_> {
         let mut init = self.order.join.as_ref().map(|join| join.init.clone()).unwrap_or_default();
         init.insert("name".to_owned(), json!(name));
         init.insert("found".to_owned(), json!(self.site.found_request(true)));
-        let layout = &self.order.layout;
-        let (program, home) = (layout.program(), layout.home());
-        let mut command =
-            Command::new([program.as_str(), "--home", home.as_str(), "agent", "init"]);
+        let mut command = self.agent_command("init");
         command.stdin = Value::Object(init).to_string().into_bytes();
-        command.sudo = self.needs_sudo;
         let failed = |why: String| Failure::at("found the cluster", why);
         let output = self.host.run(command).await.map_err(|error| failed(chain(&error)))?;
         let reply: Option<InitReply> = serde_json::from_slice(&output.stdout).ok();
@@ -223,7 +303,12 @@ impl Gate<'_> {
             name: self.reached.entry().map(|entry| entry.name),
             ..Reached::default()
         };
-        self.site.joined(self.job, reply.node_id, door, &named).await
+        self.reached.end_turn();
+        let founds = door.is_some();
+        tokio::select! {
+            seen = self.site.joined(self.job, reply.node_id, door, &named) => seen,
+            () = self.introduce(reply), if !founds => Ok(()),
+        }
     }
 
     /// Keeps the whole failure, and hands on what its caller has room for.
@@ -260,10 +345,8 @@ impl Admission for Gate<'_> {
     }
 }
 
-async fn is_member(door: &dyn Door, node: NodeId) -> Result<bool, Failure> {
-    let members = door.members().await;
-    let members = members.map_err(|error| Failure::at("enter the cluster", chain(&error)))?;
-    Ok(members.iter().any(|member| member.id == node))
+fn peers_of(bootstrap: &Bootstrap) -> BTreeSet<NodeId> {
+    bootstrap.peers.iter().map(|peer| peer.id).collect()
 }
 
 impl Site {

@@ -42,6 +42,7 @@ impl RetireJob {
             machine: self.name.to_string(),
             intent: self.destroy.as_ref().map(|(intent, _)| *intent),
             node: self.evict,
+            is_adopted: self.destroy.is_none(),
             access: None,
             took,
             summary: if result.is_ok() { self.summary() } else { "failed" }.to_owned(),

@@ -186,17 +186,22 @@ impl Performer {
         target
     }
 
-    /// A machine that was there already.
+    /// A machine that was there already. Keys that the cluster recorded when it was taken over are
+    /// known by its wish, and no others are accepted.
     #[must_use]
     pub fn adopted_login(
         &self,
-        title: &str,
+        job: &MachineJob,
         destination: &Destination,
         via: Option<&Destination>,
     ) -> SshTarget {
         let mut target = self.target(destination.clone());
-        title.clone_into(&mut target.name);
+        target.name = job.title();
         target.via = via.cloned().into_iter().collect();
+        target.host_keys = job.host_keys().to_vec();
+        if !target.host_keys.is_empty() {
+            target.host_key_alias = Some(job.intent.to_string());
+        }
         target
     }
 

@@ -48,6 +48,7 @@ impl Machine {
             ssh_port: None,
             ssh_user: None,
             force: false,
+            challenge: None,
             found: founds.then_some(FoundRequest { cluster, nonce: 1 }),
         };
         let home = Home::new(folder.path());

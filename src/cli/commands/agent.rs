@@ -82,8 +82,15 @@ pub async fn run(invocation: &Invocation, command: AgentCommand) -> Result<ExitS
         }
         AgentCommand::Adopt(arguments) => {
             let home = Home::new(&invocation.home);
-            let reply = initialise::adopt(&home, &read_input()?, arguments.force);
-            print_json(&reply.map_err(|error| CliError::caused(Kind::User, &error))?)?;
+            let bootstrap = read_input()?;
+            let reply = initialise::adopt(&home, &bootstrap, arguments.force);
+            let reply = reply.map_err(|error| CliError::caused(Kind::User, &error))?;
+            // One that runs has read its file already.
+            match client(invocation)?.introduce(&bootstrap).await {
+                Ok(()) | Err(ClientError::Unreachable { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+            print_json(&reply)?;
         }
         AgentCommand::Run => return Box::pin(agent_process::run(invocation)).await,
         AgentCommand::Supervise => return agent_process::supervise(invocation).await,

@@ -16,7 +16,7 @@ use crate::agent::machine_file::InitRequest;
 use crate::agent::perform::door::Doors;
 use crate::agent::perform::door::Way;
 use crate::agent::perform::local;
-use crate::agent::perform::make;
+use crate::agent::perform::seen;
 use crate::agent::perform::settings::Performer;
 use crate::agent::ticket::Ticket;
 use crate::agent::ticket::TicketError;
@@ -136,6 +136,7 @@ async fn enter(performer: &Performer, ticket: Ticket, name: &Name) -> Result<Nam
         ssh_port: None,
         ssh_user: None,
         force: false,
+        challenge: None,
         found: None,
     };
     initialise::initialise(home, &request).map_err(|error| home_error(&error))?;
@@ -165,7 +166,7 @@ async fn start(
     let (key, _) = initialise::load(home).map_err(|error| home_error(&error))?;
     let introducer = bootstrap.peers.first().map(|peer| peer.id);
     for node in introducer.into_iter().chain([key.node_id()]) {
-        make::wait_until_seen(door.as_ref(), node).await.map_err(failure)?;
+        seen::wait_until_seen(door.as_ref(), node).await.map_err(failure)?;
     }
     Ok(())
 }

@@ -22,6 +22,7 @@ use crate::config::schema::Config;
 use crate::model::action::Action;
 use crate::model::action::Plan;
 use crate::model::cluster::ClusterId;
+use crate::model::destination::Destination;
 use crate::model::identity::NodeId;
 use crate::model::label::Labels;
 use crate::model::machine::Access;
@@ -31,8 +32,11 @@ use crate::model::machine::MachineRecord;
 use crate::model::machine::MachineRecords;
 use crate::model::member::Member;
 use crate::model::name::Name;
+use crate::reconcile::world::ADOPTED;
 use crate::reconcile::world::KnownMember;
 use crate::reconcile::world::World;
+use crate::ssh::known_hosts::KnownHosts;
+use crate::ssh::target::SshTarget;
 
 /// The cluster as far as it can be seen.
 pub struct Known {
@@ -175,9 +179,12 @@ impl Known {
             .collect();
         let forgotten = connection::read_contexts(invocation).and_then(|mut contexts| {
             for intent in &gone {
-                let record = self.world.machines.get(intent);
-                if let Some(access) = record.and_then(|record| record.access.as_ref()) {
-                    contexts.forget(&self.cluster, &way(access, Some(*intent)));
+                let Some(record) = self.world.machines.get(intent) else { continue };
+                let Some(access) = &record.access else { continue };
+                let made = Some(*intent).filter(|_| record.compute_type != ADOPTED);
+                contexts.forget(&self.cluster, &way(access, made));
+                if let Access::Ssh { destination, .. } = access {
+                    forget_keys(invocation, *intent, destination);
                 }
             }
             let all_done = outcomes.iter().all(|outcome| outcome.failure.is_none());
@@ -247,14 +254,27 @@ fn record(machine: &Machine, compute_type: &str) -> MachineRecord {
 /// The way to a machine that has just joined.
 pub fn endpoint(outcome: &job::Outcome) -> Option<Endpoint> {
     outcome.node?;
-    Some(way(outcome.access.as_ref()?, outcome.intent))
+    let intent = outcome.intent.filter(|_| !outcome.is_adopted);
+    Some(way(outcome.access.as_ref()?, intent))
 }
 
-fn way(access: &Access, intent: Option<IntentId>) -> Endpoint {
+/// The machine's SSH host keys are known no more: whoever installs it anew gives it others.
+fn forget_keys(invocation: &Invocation, intent: IntentId, destination: &Destination) {
+    let path = invocation.known_hosts();
+    let known = KnownHosts::new(&path);
+    let name = SshTarget::new(destination.clone(), path).key_name();
+    for name in [intent.to_string(), name] {
+        if let Err(error) = known.forget(&name) {
+            invocation.detail(&format!("{name} stays in the known hosts: {error}"));
+        }
+    }
+}
+
+/// `made` is the wish for a machine that a back-end made.
+fn way(access: &Access, made: Option<IntentId>) -> Endpoint {
     match access {
         Access::Local { home } => Endpoint::Unix(Home::new(home).socket_file()),
-        Access::Ssh { destination, via, identity_file, host_keys } => match intent {
-            // A machine with known keys was made by a back-end: see `Performer::spawned_login`.
+        Access::Ssh { destination, via, identity_file, host_keys } => match made {
             Some(intent) if !host_keys.is_empty() => {
                 Endpoint::Spawned { intent, destination: destination.clone() }
             }

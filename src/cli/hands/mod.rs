@@ -232,7 +232,7 @@ pub async fn perform(
         known.forget(invocation, &plan, &outcomes);
         return Ok(outcomes.into_iter().map(outcome).collect());
     }
-    let jobs = machine_jobs(&plan, wall_clock());
+    let jobs = machine_jobs(&plan, &known.world.machines, wall_clock());
     let built = performer.build(jobs, door).await.map_err(failure)?;
     remember(invocation, &built, known.connection.as_ref()).await;
     Ok(built.outcomes.into_iter().map(outcome).collect())

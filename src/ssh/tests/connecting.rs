@@ -22,7 +22,7 @@ async fn a_first_connection_records_the_host_key() {
     let sshd = Sshd::start();
     let host = OpenSshHost::connect(sshd.target()).await.unwrap();
     assert_eq!(host.name(), "box");
-    assert_eq!(host.host_keys(), [sshd.host_key()]);
+    assert_eq!(host.host_keys().await, [sshd.host_key()]);
 }
 
 #[tokio::test]
@@ -31,7 +31,7 @@ async fn an_alias_is_the_name_of_the_key() {
     let mut target = sshd.target();
     target.host_key_alias = Some("web-1".to_owned());
     let host = OpenSshHost::connect(target).await.unwrap();
-    assert_eq!(host.host_keys(), [sshd.host_key()]);
+    assert_eq!(host.host_keys().await, [sshd.host_key()]);
     assert_eq!(KnownHosts::new(sshd.path("known_hosts")).keys("web-1").unwrap().len(), 1);
 }
 
@@ -59,7 +59,7 @@ async fn keys_known_beforehand_are_the_only_ones_accepted() {
     target.host_keys = vec![sshd.host_key()];
     OpenSshHost::connect(target.clone()).await.unwrap();
     target.host_keys = vec![other.host_key()];
-    assert!(matches!(refused(target).await.cause, Cause::HostKeyUnknown));
+    assert!(matches!(refused(target).await.cause, Cause::HostKeyNotRecorded));
 }
 
 #[tokio::test]

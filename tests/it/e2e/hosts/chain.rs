@@ -77,6 +77,22 @@ fn a_chain_is_one_cluster() {
 
 #[test]
 #[ignore = "end to end: run by ./runtests.sh"]
+fn a_chain_is_taken_over_in_one_call_whatever_comes_first() {
+    let site = Site::new();
+    let far_network = Network::create();
+    let (near, middle) = (site.host("near"), site.host("middle"));
+    middle.connect(&far_network, None);
+    let far = Container::start("far", &far_network, &site.key);
+    let (a, b) = (site.destination(&near), site.destination(&middle));
+    let c = format!("root@{}", far.address(&far_network));
+    // One at a time, and the far one is told of the near one alone when it enters.
+    site.slave(&["--concurrent", "1", &a, &c, &b]).success();
+    wait_for_agreement(&[&near, &middle, &far], 3);
+    assert_sound(&[&near, &middle, &far]);
+}
+
+#[test]
+#[ignore = "end to end: run by ./runtests.sh"]
 fn a_partitioned_pair_agrees_afterwards() {
     let site = Site::new();
     let (left, right) = (site.host("left"), site.host("right"));

@@ -6,6 +6,7 @@ mod harness;
 mod join;
 mod refusals;
 mod slave;
+mod trust;
 
 use std::time::Duration;
 
