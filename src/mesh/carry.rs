@@ -106,7 +106,12 @@ impl Mesh {
     }
 
     /// Hands a routed frame to the next neighbour. Returns whether there is one.
-    pub(super) fn forward(&mut self, routed: &Routed<'_>, came_from: Option<Ipv6Addr>) -> bool {
+    pub(super) fn forward(
+        &mut self,
+        now: Moment,
+        routed: &Routed<'_>,
+        came_from: Option<Ipv6Addr>,
+    ) -> bool {
         let Some(hop) = self.routes.get(&routed.destination).map(|route| route.first_hop) else {
             return false;
         };
@@ -114,6 +119,7 @@ impl Mesh {
         if Some(hop) == came_from {
             return false;
         }
+        self.expect_proof(now, hop);
         self.transmit(hop, &Frame::Routed(*routed))
     }
 

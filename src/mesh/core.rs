@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::net::Ipv6Addr;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rand::Rng;
 use rand::SeedableRng;
@@ -75,6 +76,9 @@ pub struct Mesh {
     pub(super) own_changed: bool,
     pub(super) routes: Routes,
     pub(super) routes_stale: bool,
+    /// Before this the routes are not computed again for others' changes, and the pause that led there.
+    pub(super) routes_due: Moment,
+    pub(super) routes_pause: Duration,
     pub(super) waiting: BTreeMap<Ipv6Addr, VecDeque<Waiting>>,
     pub(super) guests: Guests,
     pub(super) knocking: Option<Knocking>,
@@ -148,6 +152,8 @@ impl Mesh {
             own_changed: false,
             routes: Routes::new(),
             routes_stale: false,
+            routes_due: now,
+            routes_pause: Duration::ZERO,
             waiting: BTreeMap::new(),
             guests: Guests::default(),
             knocking: None,

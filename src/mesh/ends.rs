@@ -188,18 +188,24 @@ impl Mesh {
         }
         self.ends.indices.insert(index, peer);
         self.send_session_message(
+            now,
             peer,
             &SessionMessage::Initiation { sender: index, noise: &noise },
         );
         self.reschedule_end(peer);
     }
 
-    pub(super) fn send_session_message(&mut self, peer: Ipv6Addr, message: &SessionMessage<'_>) {
+    pub(super) fn send_session_message(
+        &mut self,
+        now: Moment,
+        peer: Ipv6Addr,
+        message: &SessionMessage<'_>,
+    ) {
         let payload = message.to_bytes();
         let source = self.own;
         let protocol = PROTOCOL_SESSION;
         let routed = Routed { ttl: TTL, destination: peer, source, protocol, payload: &payload };
-        self.forward(&routed, None);
+        self.forward(now, &routed, None);
     }
 
     /// A packet came for a session that is not here, it says from `source`: one side was started

@@ -136,7 +136,7 @@ impl Mesh {
         }
         self.publish_end(peer, before.map(|(session, _)| session.local_index));
         let message = SessionMessage::Response { sender: index, receiver: sender, noise: &noise };
-        self.send_session_message(peer, &message);
+        self.send_session_message(now, peer, &message);
         self.reschedule_end(peer);
     }
 

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use crate::mesh::core::Mesh;
 use crate::mesh::link_state::Advertisement;
+use crate::mesh::link_state::Change;
 use crate::mesh::link_state::NEIGHBOURS_MAX;
+use crate::mesh::metric::Metric;
 use crate::mesh::output::Output;
 use crate::mesh::route;
 use crate::mesh::schedule::Timer;
@@ -24,20 +26,27 @@ const CONFIRMATIONS_MAX: usize = 8_192;
 const EXCHANGE_DELAY: Duration = Duration::from_millis(200);
 
 impl Mesh {
-    /// What the own links cost: the higher of what both ends say, so that both count alike.
-    pub(super) fn link_costs(&self) -> BTreeMap<Ipv6Addr, u32> {
-        let cost = |peer: &Ipv6Addr| {
-            let own = self.links.get(peer)?.live.as_ref()?.cost_us;
-            let theirs = self.states.get(*peer).and_then(|state| state.neighbours.get(&self.own));
-            Some((*peer, theirs.map_or(own, |theirs| own.max(*theirs))))
+    /// What the own links are like: the worse of what both ends say, so that both count alike.
+    pub(super) fn link_metrics(&self) -> BTreeMap<Ipv6Addr, Metric> {
+        let metric = |peer: &Ipv6Addr| {
+            let live = self.links.get(peer)?.live.as_ref()?;
+            let own = live.quality.metric();
+            let theirs = self.states.get(*peer).map(|state| state.neighbours.get(&self.own));
+            let metric = match theirs {
+                Some(Some(theirs)) => own.worse(*theirs),
+                Some(None) if live.was_named => own.suspected(),
+                _ => own,
+            };
+            Some((*peer, metric))
         };
-        self.live.iter().filter_map(cost).collect()
+        self.live.iter().filter_map(metric).collect()
     }
 
     /// Computes the routes anew and tells what follows from it.
     pub(super) fn refresh_routes(&mut self, now: Moment) {
         self.routes_stale = false;
-        let mut routes = route::compute(self.own, &self.link_costs(), &self.states, &self.routes);
+        let links = self.link_metrics();
+        let mut routes = route::compute(self.own, &links, &self.states, &self.routes);
         // A member may name a neighbour that this machine does not know yet: no route for it.
         routes.retain(|destination, _| self.links.contains_key(destination));
         let same = routes.len() == self.routes.len()
@@ -93,12 +102,13 @@ impl Mesh {
 
     /// Takes advertisements from a neighbour.
     pub(super) fn receive_states(&mut self, now: Moment, peer: Ipv6Addr, states: &[&[u8]]) {
+        let mut change = Change::None;
         for bytes in states {
             let Some((origin, sequence)) = Advertisement::peek(bytes) else { continue };
             if origin == self.own {
                 self.receive_own_state(bytes, sequence);
             } else if self.states.sequence(origin).is_none_or(|held| held < sequence) {
-                self.receive_new_state(now, peer, origin, bytes);
+                change = change.max(self.receive_new_state(now, peer, origin, bytes));
             }
             let held = self.held(origin);
             let live = self.links.get_mut(&peer).and_then(|link| link.live.as_mut());
@@ -114,18 +124,36 @@ impl Mesh {
                 live.confirmations.insert(origin, sequence);
             }
         }
-        self.schedule.set_by(Timer::Flood, now + self.settings.flood_delay);
+        let delay = match change {
+            Change::Worse => self.settings.alarm_delay,
+            Change::None | Change::Better => self.settings.flood_delay,
+        };
+        self.schedule.set_by(Timer::Flood, now + delay);
     }
 
     fn held(&self, origin: Ipv6Addr) -> Option<u64> {
         if origin == self.own { Some(self.own_sequence) } else { self.states.sequence(origin) }
     }
 
-    fn receive_new_state(&mut self, now: Moment, peer: Ipv6Addr, origin: Ipv6Addr, bytes: &[u8]) {
-        let Some(link) = self.links.get(&origin) else { return };
-        let Some(advertisement) = Advertisement::open(bytes, link.id, self.cluster) else { return };
-        self.routes_stale |= self.states.insert(advertisement);
+    fn receive_new_state(
+        &mut self,
+        now: Moment,
+        peer: Ipv6Addr,
+        origin: Ipv6Addr,
+        bytes: &[u8],
+    ) -> Change {
+        let Some(link) = self.links.get(&origin) else { return Change::None };
+        let Some(advertisement) = Advertisement::open(bytes, link.id, self.cluster) else {
+            return Change::None;
+        };
+        let names_own = advertisement.neighbours.contains_key(&self.own);
+        if let Some(live) = self.links.get_mut(&origin).and_then(|link| link.live.as_mut()) {
+            live.was_named |= names_own;
+        }
+        let change = self.states.insert(advertisement);
+        self.routes_stale |= change != Change::None;
         self.spread(now, origin, Some(peer));
+        change
     }
 
     /// An advertisement of an earlier life of this machine outlives it: the next one is made to
@@ -167,10 +195,7 @@ impl Mesh {
         if self.own_changed {
             self.advertise(now);
         }
-        if self.routes_stale {
-            self.refresh_routes(now);
-        }
-        let mut next: Option<Moment> = None;
+        let mut next = self.refresh_stale_routes(now);
         for peer in self.live.clone() {
             let confirmed_all = self.send_confirmations(peer);
             let due = self.send_states(now, peer);
@@ -182,21 +207,38 @@ impl Mesh {
         }
     }
 
+    /// Computes the routes anew when others' links have changed, less often while they keep
+    /// changing. Returns when it is due if it has to wait.
+    fn refresh_stale_routes(&mut self, now: Moment) -> Option<Moment> {
+        if !self.routes_stale {
+            return None;
+        }
+        if now < self.routes_due {
+            return Some(self.routes_due);
+        }
+        let (least, most) = (self.settings.flood_delay, self.settings.route_pause_max);
+        let calm = now.since(self.routes_due) >= most;
+        self.routes_pause = if calm { least } else { (self.routes_pause * 2).clamp(least, most) };
+        self.routes_due = now + self.routes_pause;
+        self.refresh_routes(now);
+        None
+    }
+
     fn advertise(&mut self, now: Moment) {
         self.own_changed = false;
         self.own_sequence = self.own_sequence.saturating_add(1);
-        let mut neighbours: Vec<(usize, Ipv6Addr, u32)> = Vec::new();
+        let mut neighbours: Vec<(usize, Ipv6Addr, Metric)> = Vec::new();
         for peer in &self.live {
             let live = self.links.get(peer).and_then(|link| link.live.as_ref());
             let degree = self.states.get(*peer).map_or(0, |state| state.neighbours.len());
-            neighbours.extend(live.map(|live| (degree, *peer, live.cost_us)));
+            neighbours.extend(live.map(|live| (degree, *peer, live.quality.metric())));
         }
         // More links than an advertisement holds: those with few other links need this one most.
-        neighbours.sort_unstable();
+        neighbours.sort_unstable_by_key(|(degree, peer, _)| (*degree, *peer));
         let neighbours = neighbours
             .into_iter()
             .take(NEIGHBOURS_MAX)
-            .map(|(_, peer, cost)| (peer, cost))
+            .map(|(_, peer, link)| (peer, link))
             .collect();
         let (cluster, sequence) = (self.cluster, self.own_sequence);
         self.states.insert(Advertisement::sign(&self.key, cluster, sequence, &neighbours));

@@ -1,7 +1,6 @@
 //! One machine that may be spoken to: its sessions, and the link while it lives.
 
 use std::collections::BTreeMap;
-use std::collections::VecDeque;
 use std::net::Ipv6Addr;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,21 +10,14 @@ use ring::hmac;
 use crate::mesh::dial::Dial;
 use crate::mesh::dial::ENDPOINTS_MAX;
 use crate::mesh::plane::table::Traffic;
-use crate::mesh::route::link_cost_us;
+use crate::mesh::plane::table::TrafficCounts;
+use crate::mesh::quality::Quality;
+use crate::mesh::quality::Suspicion;
 use crate::mesh::session::Session;
 use crate::mesh::settings::MeshSettings;
 use crate::mesh::wire::Frame;
 use crate::model::identity::NodeId;
 use crate::model::time::Moment;
-
-/// Pings whose pong is still awaited.
-const PINGS_MAX: usize = 8;
-/// A busy link is measured once in so many ping intervals.
-const BUSY_PING_INTERVALS: u32 = 10;
-/// The cost of a link is advertised anew at most once in so many ping intervals.
-const COST_INTERVALS: u32 = 5;
-/// Advertised until the first pong, in microseconds.
-const RTT_UNKNOWN_US: u32 = 5_000;
 
 /// A machine the document names, and all that is known of speaking to it.
 pub struct Link {
@@ -51,6 +43,8 @@ pub struct Link {
     pub sessions: Sessions,
     /// The link while it lives.
     pub live: Option<Live>,
+    /// What is remembered of the link before.
+    pub suspicion: Suspicion,
 }
 
 impl Link {
@@ -69,6 +63,7 @@ impl Link {
             dial: Dial::default(),
             sessions: Sessions::default(),
             live: None,
+            suspicion: Suspicion::default(),
         }
     }
 
@@ -191,12 +186,12 @@ pub struct Live {
     pub since: Moment,
     /// When the last authentic packet came.
     pub received_at: Moment,
-    /// Smoothed round-trip time in microseconds.
-    pub rtt_us: Option<u32>,
-    /// What the link is advertised to cost, in microseconds.
-    pub cost_us: u32,
+    /// How well it works.
+    pub quality: Quality,
     /// Whether the neighbour's own choice keeps the link.
     pub wanted_there: bool,
+    /// Whether the neighbour has advertised it: once it does not any more it thinks it dead.
+    pub was_named: bool,
     /// Since when neither side wants it.
     pub unwanted_since: Option<Moment>,
     /// How the neighbour sees this machine.
@@ -215,25 +210,21 @@ pub struct Live {
     pub packets_received: u64,
     /// What was carried besides: counted where it is sent and received.
     pub traffic: Arc<Traffic>,
-    cost_at: Moment,
-    pings: VecDeque<(u32, Moment)>,
-    pinged_at: Option<Moment>,
-    /// 0 to 255: lengthens the silence before the next ping by up to a quarter. Without it two
-    /// neighbours ping each other at the same moment for ever, where one ping would do.
-    patience: u8,
+    /// The counts of it that the quality knows.
+    counted: TrafficCounts,
 }
 
 impl Live {
-    /// A link that has begun to work.
+    /// A link that has begun to work; `past` is left of the one before.
     #[must_use]
-    pub fn new(endpoint: SocketAddr, now: Moment) -> Self {
+    pub fn new(endpoint: SocketAddr, now: Moment, past: Suspicion) -> Self {
         Self {
             endpoint,
             since: now,
             received_at: now,
-            rtt_us: None,
-            cost_us: link_cost_us(RTT_UNKNOWN_US),
+            quality: Quality::new(now, past),
             wanted_there: true,
+            was_named: false,
             unwanted_since: None,
             observed: None,
             pending: BTreeMap::new(),
@@ -243,104 +234,30 @@ impl Live {
             packets_sent: 0,
             packets_received: 0,
             traffic: Arc::default(),
-            cost_at: now,
-            pings: VecDeque::new(),
-            pinged_at: None,
-            patience: 0,
+            counted: TrafficCounts::default(),
         }
     }
 
-    /// Carried datagrams show as well that the neighbour lives.
+    /// Takes over what the carried datagrams show: that the neighbour lives, and how many were lost.
     pub fn heed_traffic(&mut self) {
-        self.received_at = self.received_at.max(self.traffic.counts().received_at);
+        let counts = self.traffic.counts();
+        let before = std::mem::replace(&mut self.counted, counts);
+        self.received_at = self.received_at.max(counts.received_at);
+        self.quality.counted(
+            counts.packets_expected.wrapping_sub(before.packets_expected),
+            counts.packets_received.wrapping_sub(before.packets_received),
+        );
     }
 
-    /// When the next ping is due: after silence; four times as often while one is unanswered, so
-    /// that a few lost packets do not look like a dead link; and rarely on a busy link.
+    /// When the next ping is due.
     #[must_use]
     pub fn ping_due(&self, settings: &MeshSettings) -> Moment {
-        let interval = settings.ping_interval;
-        match self.pinged_at {
-            None => self.received_at,
-            Some(pinged) if pinged >= self.received_at => pinged + interval / 4,
-            Some(pinged) => {
-                let patience = interval / 4 * u32::from(self.patience) / 256;
-                let busy = pinged + interval * BUSY_PING_INTERVALS;
-                (self.received_at + interval + patience).min(busy)
-            }
-        }
+        self.quality.ping_due(self.received_at, settings)
     }
 
-    /// Remembers a ping that is sent.
-    pub fn pinged(&mut self, token: u32, now: Moment) {
-        self.pinged_at = Some(now);
-        self.patience = token.to_be_bytes()[0];
-        if self.pings.len() == PINGS_MAX {
-            self.pings.pop_front();
-        }
-        self.pings.push_back((token, now));
-    }
-
-    /// Takes a pong. Returns whether the link's advertised cost has changed.
-    pub fn ponged(&mut self, token: u32, now: Moment, settings: &MeshSettings) -> bool {
-        let Some(place) = self.pings.iter().position(|ping| ping.0 == token) else {
-            return false;
-        };
-        let Some((_, sent_at)) = self.pings.remove(place) else { return false };
-        let sample = u32::try_from(now.since(sent_at).as_micros()).unwrap_or(u32::MAX);
-        let first = self.rtt_us.is_none();
-        // Smoothing of RFC 6298, section 2.
-        let rtt_us = match self.rtt_us {
-            None => sample,
-            Some(rtt) => rtt - rtt / 8 + sample / 8,
-        };
-        self.rtt_us = Some(rtt_us);
-        let cost_us = link_cost_us(rtt_us);
-        let difference = cost_us.abs_diff(self.cost_us);
-        let matters = difference > self.cost_us / 4 && difference > 2_000;
-        let rested = now.since(self.cost_at) >= settings.ping_interval * COST_INTERVALS;
-        if first || (matters && rested) {
-            self.cost_at = now;
-            return std::mem::replace(&mut self.cost_us, cost_us) != cost_us;
-        }
-        false
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-
-    fn at(millis: u64) -> Moment {
-        Moment::at(Duration::from_millis(millis))
-    }
-
-    #[test]
-    fn pings_follow_silence_and_hurry_when_unanswered() {
-        let settings = MeshSettings::default();
-        let mut live = Live::new("192.0.2.1:1".parse().unwrap(), at(0));
-        assert_eq!(live.ping_due(&settings), at(0));
-        live.pinged(1, at(0));
-        assert_eq!(live.ping_due(&settings), at(250));
-        live.received_at = at(20);
-        assert_eq!(live.ping_due(&settings), at(1020));
-        live.received_at = at(9900);
-        assert_eq!(live.ping_due(&settings), at(10_000));
-    }
-
-    #[test]
-    fn noise_does_not_change_the_advertised_cost() {
-        let settings = MeshSettings::default();
-        let mut live = Live::new("192.0.2.1:1".parse().unwrap(), at(0));
-        let mut measure = |start: u64, rtt: u64| {
-            live.pinged(7, at(start));
-            live.ponged(7, at(start + rtt), &settings)
-        };
-        assert!(measure(0, 20));
-        assert!(!measure(6_000, 40));
-        assert!((1u64..40).any(|step| measure(6_000 + step * 1_000, 80)));
-        assert!(!live.ponged(99, at(0), &settings));
+    /// Whether the link is dead: nothing came, or what is sent does not arrive.
+    #[must_use]
+    pub fn is_dead(&self, now: Moment, settings: &MeshSettings) -> bool {
+        now.since(self.received_at) >= settings.link_timeout || self.quality.is_deaf(now, settings)
     }
 }

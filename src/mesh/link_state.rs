@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::Ipv6Addr;
 
+use crate::mesh::metric::Metric;
 use crate::mesh::wire::Reader;
 use crate::model::cluster::ClusterId;
 use crate::model::identity::NodeId;
@@ -23,8 +24,8 @@ pub struct Advertisement {
     pub origin: Ipv6Addr,
     /// Grows with every new list of one origin.
     pub sequence: u64,
-    /// Neighbours by address with the cost of the link in microseconds.
-    pub neighbours: BTreeMap<Ipv6Addr, u32>,
+    /// Neighbours by address, and what the link to each is like.
+    pub neighbours: BTreeMap<Ipv6Addr, Metric>,
     /// The whole signed form, passed on as it came.
     pub bytes: Vec<u8>,
 }
@@ -36,18 +37,18 @@ impl Advertisement {
         key: &SecretKey,
         cluster: ClusterId,
         sequence: u64,
-        neighbours: &BTreeMap<Ipv6Addr, u32>,
+        neighbours: &BTreeMap<Ipv6Addr, Metric>,
     ) -> Self {
         let origin = key.node_id().address();
         let neighbours: BTreeMap<_, _> =
-            neighbours.iter().take(NEIGHBOURS_MAX).map(|(peer, cost)| (*peer, *cost)).collect();
+            neighbours.iter().take(NEIGHBOURS_MAX).map(|(peer, link)| (*peer, *link)).collect();
         let mut bytes = vec![VERSION];
         bytes.extend_from_slice(&origin.octets());
         bytes.extend_from_slice(&sequence.to_be_bytes());
         bytes.push(u8::try_from(neighbours.len()).unwrap_or(0));
-        for (peer, cost) in &neighbours {
+        for (peer, link) in &neighbours {
             bytes.extend_from_slice(&peer.octets());
-            bytes.extend_from_slice(&cost.to_be_bytes());
+            bytes.extend_from_slice(&link.to_bits().to_be_bytes());
         }
         let signature = key.sign(SigningDomain::LinkState, &signed_form(cluster, &bytes));
         bytes.extend_from_slice(&signature.to_bytes());
@@ -77,8 +78,8 @@ impl Advertisement {
         (count <= NEIGHBOURS_MAX).then_some(())?;
         let mut neighbours = BTreeMap::new();
         for _ in 0..count {
-            let (peer, cost) = (reader.address()?, reader.u32()?);
-            neighbours.insert(peer, cost);
+            let (peer, link) = (reader.address()?, Metric::from_bits(reader.u32()?));
+            neighbours.insert(peer, link);
         }
         (reader.rest().is_empty() && neighbours.len() == count).then(|| Self {
             origin: origin.address(),
@@ -86,6 +87,29 @@ impl Advertisement {
             neighbours,
             bytes: bytes.to_vec(),
         })
+    }
+}
+
+/// What a newer advertisement says that the one before did not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Change {
+    /// Nothing.
+    None,
+    /// There is a new link, or one costs a little more or less.
+    Better,
+    /// A link is gone, or costs over twice as much.
+    Worse,
+}
+
+impl Advertisement {
+    fn change_to(&self, new: &Self) -> Change {
+        if self.neighbours == new.neighbours {
+            return Change::None;
+        }
+        let worse = self.neighbours.iter().any(|(peer, before)| {
+            new.neighbours.get(peer).is_none_or(|link| link.cost_us() / 2 > before.cost_us())
+        });
+        if worse { Change::Worse } else { Change::Better }
     }
 }
 
@@ -112,12 +136,14 @@ impl LinkStates {
         self.entries.get(&origin)
     }
 
-    /// Keeps an advertisement. Returns whether the links it names differ from those before.
-    pub fn insert(&mut self, advertisement: Advertisement) -> bool {
-        let origin = advertisement.origin;
-        let links = advertisement.neighbours.clone();
-        let before = self.entries.insert(origin, advertisement);
-        before.is_none_or(|before| before.neighbours != links)
+    /// Keeps an advertisement. Returns what it changes.
+    pub fn insert(&mut self, advertisement: Advertisement) -> Change {
+        let change = match self.entries.get(&advertisement.origin) {
+            None => Change::Better,
+            Some(before) => before.change_to(&advertisement),
+        };
+        self.entries.insert(advertisement.origin, advertisement);
+        change
     }
 
     /// Forgets a member. Returns whether there was anything.
@@ -139,7 +165,7 @@ mod tests {
 
     #[test]
     fn only_what_the_origin_signed_for_this_cluster_is_read() {
-        let links = BTreeMap::from([(key(1).node_id().address(), 1500)]);
+        let links = BTreeMap::from([(key(1).node_id().address(), Metric::new(1500, 0))]);
         let advertisement = Advertisement::sign(&key(0), cluster(0), 7, &links);
         let bytes = &advertisement.bytes;
         let origin = key(0).node_id();
@@ -157,7 +183,7 @@ mod tests {
 
     #[test]
     fn more_neighbours_than_fit_are_left_out() {
-        let links = (0..100u128).map(|peer| (Ipv6Addr::from(peer), 1)).collect();
+        let links = (0..100u128).map(|peer| (Ipv6Addr::from(peer), Metric::new(1, 0))).collect();
         let advertisement = Advertisement::sign(&key(0), cluster(0), 1, &links);
         assert_eq!(advertisement.neighbours.len(), NEIGHBOURS_MAX);
         assert!(advertisement.bytes.len() + 3 <= crate::mesh::wire::FRAME_LENGTH_MAX);

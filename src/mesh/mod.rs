@@ -14,6 +14,7 @@ pub mod socket;
 pub mod stream;
 
 pub mod link_state;
+pub mod metric;
 pub mod ring;
 pub mod route;
 
@@ -23,10 +24,12 @@ mod dial;
 mod ends;
 mod ends_receive;
 mod flood;
+mod graph;
 mod handshake;
 mod knock;
 mod link;
 mod publish;
+mod quality;
 mod receive;
 mod replay;
 mod schedule;

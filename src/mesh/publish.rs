@@ -44,8 +44,20 @@ impl Mesh {
                 PlaneEvent::LinkMoved { peer, index, source } => {
                     self.link_moved(peer, index, source);
                 }
+                PlaneEvent::LinkLoaded(peer) => self.expect_proof(now, peer),
                 PlaneEvent::LinkWorn(peer) => self.schedule.set_by(Timer::Link(peer), now),
             }
+        }
+    }
+
+    /// Takes note that packets go over the link to `peer`: it is proved to work soon, unless it was
+    /// lately.
+    pub(super) fn expect_proof(&mut self, now: Moment, peer: Ipv6Addr) {
+        let live = self.links.get_mut(&peer).and_then(|link| link.live.as_mut());
+        if let Some(live) = live
+            && live.quality.used(now)
+        {
+            self.schedule.set_by(Timer::Link(peer), live.ping_due(&self.settings));
         }
     }
 

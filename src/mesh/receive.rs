@@ -261,6 +261,7 @@ impl Mesh {
         live.received_at = now;
         live.bytes_received += length;
         live.packets_received += 1;
+        live.quality.counted(opened.advance, 1);
         let current =
             link.sessions.current.as_ref().is_some_and(|session| session.local_index == index);
         if opened.newest && current && live.endpoint != source {
@@ -289,11 +290,13 @@ impl Mesh {
             Frame::Pong(probe) => {
                 let live = self.links.get_mut(&peer).and_then(|link| link.live.as_mut());
                 let Some(live) = live else { return };
-                if live.ponged(probe.token, now, &self.settings) {
+                live.traffic.proved();
+                if live.quality.ponged(probe.token, now, &self.settings) {
                     self.own_changed = true;
                     self.routes_stale = true;
                     self.schedule.set_by(Timer::Flood, now + self.settings.flood_delay);
                 }
+                self.reschedule(now, peer);
                 self.receive_probe(now, peer, probe);
             }
             Frame::Routed(routed) => self.receive_routed(now, peer, routed),
@@ -328,7 +331,7 @@ impl Mesh {
                 self.receive_session_message(now, peer, source, routed.payload);
             }
         } else if ttl > 1 && source != self.own {
-            self.forward(&Routed { ttl: ttl - 1, ..*routed }, Some(peer));
+            self.forward(now, &Routed { ttl: ttl - 1, ..*routed }, Some(peer));
         }
     }
 

@@ -53,6 +53,12 @@ impl ReplayWindow {
         counter >= self.next
     }
 
+    /// How far `counter` lies above all accepted ones: 1 for the next in order, 0 for a late one.
+    #[must_use]
+    pub fn advance(&self, counter: u64) -> u64 {
+        counter.saturating_add(1).saturating_sub(self.next)
+    }
+
     fn place(counter: u64) -> (usize, u64) {
         (Self::slot(counter / BLOCK_BITS), 1 << (counter % BLOCK_BITS))
     }

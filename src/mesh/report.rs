@@ -1,12 +1,16 @@
 //! What a mesh says about itself.
 
+use std::net::Ipv6Addr;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde::Serialize;
 
 use crate::mesh::core::Mesh;
-use crate::mesh::route::HOP_COST_US;
+use crate::mesh::metric::HOP_COST_US;
+use crate::mesh::metric::Metric;
+use crate::mesh::route;
+use crate::mesh::route::Route;
 use crate::model::identity::NodeId;
 use crate::model::time::Moment;
 
@@ -25,7 +29,8 @@ impl MeshReport {
     /// The route to `destination`.
     #[must_use]
     pub fn route(&self, destination: NodeId) -> Option<&RouteReport> {
-        self.routes.iter().find(|route| route.destination == destination)
+        let place = self.routes.binary_search_by_key(&destination, |route| route.destination);
+        place.ok().and_then(|place| self.routes.get(place))
     }
 }
 
@@ -38,6 +43,14 @@ pub struct LinkReport {
     pub endpoint: SocketAddr,
     /// Smoothed round-trip time in milliseconds; none before the first pong.
     pub rtt_ms: Option<f64>,
+    /// Mean deviation of the round-trip time in milliseconds.
+    pub deviation_ms: Option<f64>,
+    /// Of what the neighbour sends, the part that is lost: 0.0 to 1.0; none before enough came.
+    pub loss: Option<f64>,
+    /// What routes count for the link.
+    pub cost: CostReport,
+    /// Since when it is thought to be dead: no ping is answered.
+    pub suspect_since: Option<Moment>,
     /// Since when it works.
     pub since: Moment,
     /// Whether this machine's own choice keeps it.
@@ -52,6 +65,33 @@ pub struct LinkReport {
     pub packets_received: u64,
 }
 
+/// What routes count for a link, in milliseconds: as the worse of its two ends advertises it.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct CostReport {
+    /// All of it.
+    pub total_ms: f64,
+    /// The advertised round-trip time.
+    pub rtt_ms: f64,
+    /// The price of lost packets; 10,000 for a link thought to be dead.
+    pub loss_ms: f64,
+    /// The price of a hop, the same for every link.
+    pub hop_ms: f64,
+    /// Whether one of the ends thinks the link dead, or the neighbour names no such link.
+    pub is_suspect: bool,
+}
+
+impl CostReport {
+    fn new(metric: Metric) -> Self {
+        Self {
+            total_ms: millis(metric.cost_us().into()),
+            rtt_ms: millis(metric.rtt_us().into()),
+            loss_ms: millis(metric.loss_cost_us().into()),
+            hop_ms: millis(HOP_COST_US.into()),
+            is_suspect: metric.is_suspect(),
+        }
+    }
+}
+
 /// The way to one member.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct RouteReport {
@@ -61,24 +101,44 @@ pub struct RouteReport {
     pub first_hop: NodeId,
     /// Links on the way.
     pub hops: u32,
-    /// Sum of the links' advertised costs in milliseconds: round-trip times, and 1 ms a hop.
+    /// Sum of the links' advertised costs in milliseconds; see [`CostReport`].
     pub cost_ms: f64,
-    /// That sum without the price of the hops: about the path's round-trip time in milliseconds.
+    /// Sum of their advertised round-trip times in milliseconds.
     pub rtt_ms: f64,
+}
+
+/// One of the ways to a member: what a route was chosen from.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct AlternativeReport {
+    /// The way, if it were the one taken.
+    #[serde(flatten)]
+    pub route: RouteReport,
+    /// The members on it as the links stand, the destination included.
+    pub path: Vec<NodeId>,
+    /// Whether packets take it.
+    pub is_chosen: bool,
+    /// Whether its first hop is nearer to the destination than this machine: only then may packets
+    /// take it, else they could come back.
+    pub is_nearer: bool,
 }
 
 impl Mesh {
     /// The links and routes of this machine.
     #[must_use]
     pub fn report(&self) -> MeshReport {
-        let links = self.live.iter().filter_map(|peer| {
+        let metrics = self.link_metrics();
+        let links = metrics.iter().filter_map(|(peer, metric)| {
             let link = self.links.get(peer)?;
             let live = link.live.as_ref()?;
             let carried = live.traffic.counts();
             Some(LinkReport {
                 peer: link.id,
                 endpoint: live.endpoint,
-                rtt_ms: live.rtt_us.map(|rtt| f64::from(rtt) / 1_000.0),
+                rtt_ms: live.quality.rtt_us().map(|rtt| millis(rtt.into())),
+                deviation_ms: live.quality.deviation_us().map(|rtt| millis(rtt.into())),
+                loss: live.quality.loss(),
+                cost: CostReport::new(*metric),
+                suspect_since: live.quality.suspect_since(),
                 since: live.since,
                 wanted: self.keeps(*peer),
                 bytes_sent: live.bytes_sent + carried.bytes_sent,
@@ -87,17 +147,49 @@ impl Mesh {
                 packets_received: live.packets_received + carried.packets_received,
             })
         });
-        let routes = self.routes.iter().filter_map(|(destination, route)| {
-            let price = u64::from(HOP_COST_US) * u64::from(route.hops);
-            let rtt = Duration::from_micros(route.cost_us.saturating_sub(price));
-            Some(RouteReport {
-                destination: self.links.get(destination)?.id,
-                first_hop: self.links.get(&route.first_hop)?.id,
-                hops: route.hops,
-                cost_ms: Duration::from_micros(route.cost_us).as_secs_f64() * 1_000.0,
-                rtt_ms: rtt.as_secs_f64() * 1_000.0,
-            })
-        });
-        MeshReport { node: self.key.node_id(), links: links.collect(), routes: routes.collect() }
+        let mut routes: Vec<RouteReport> = self
+            .routes
+            .iter()
+            .filter_map(|(destination, route)| self.report_route(*destination, route))
+            .collect();
+        routes.sort_unstable_by_key(|route| route.destination);
+        MeshReport { node: self.key.node_id(), links: links.collect(), routes }
     }
+
+    /// The ways to `destination` over each link, best first: why the route is what it is.
+    #[must_use]
+    pub fn alternatives(&self, destination: NodeId) -> Vec<AlternativeReport> {
+        let address = destination.address();
+        let chosen = self.routes.get(&address).map(|route| route.first_hop);
+        let links = self.link_metrics();
+        route::alternatives(self.own, &links, &self.states, address)
+            .into_iter()
+            .filter_map(|way| {
+                let name = |member: &Ipv6Addr| match member {
+                    own if *own == self.own => Some(self.key.node_id()),
+                    member => self.links.get(member).map(|link| link.id),
+                };
+                Some(AlternativeReport {
+                    route: self.report_route(address, &way.route)?,
+                    path: way.path.iter().filter_map(name).collect(),
+                    is_chosen: chosen == Some(way.route.first_hop),
+                    is_nearer: way.is_nearer,
+                })
+            })
+            .collect()
+    }
+
+    fn report_route(&self, destination: Ipv6Addr, route: &Route) -> Option<RouteReport> {
+        Some(RouteReport {
+            destination: self.links.get(&destination)?.id,
+            first_hop: self.links.get(&route.first_hop)?.id,
+            hops: route.hops,
+            cost_ms: millis(route.cost_us),
+            rtt_ms: millis(route.rtt_us),
+        })
+    }
+}
+
+fn millis(micros: u64) -> f64 {
+    Duration::from_micros(micros).as_secs_f64() * 1_000.0
 }

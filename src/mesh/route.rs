@@ -1,15 +1,16 @@
 //! Shortest paths over the advertised links, with a first hop that does not flap.
 
-use std::cmp::Reverse;
 use std::collections::BTreeMap;
-use std::collections::BinaryHeap;
 use std::net::Ipv6Addr;
 
+use crate::mesh::graph::Graph;
+use crate::mesh::graph::Path;
 use crate::mesh::link_state::LinkStates;
+use crate::mesh::metric::Metric;
 
-/// What every hop costs besides its round-trip time, in microseconds: of two paths equally
-/// fast the one with fewer hops wins, and noise of a few hundred microseconds turns nothing.
-pub const HOP_COST_US: u32 = 1_000;
+/// What a path must be better by than the one in use, in microseconds and as a part of its cost.
+const GAIN_US: u64 = 2_000;
+const GAIN_PART: u64 = 8;
 
 /// The way to one destination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,128 +21,123 @@ pub struct Route {
     pub hops: u32,
     /// Sum of the links' costs in microseconds.
     pub cost_us: u64,
+    /// Sum of the links' round-trip times in microseconds.
+    pub rtt_us: u64,
 }
 
 /// Routes by destination.
 pub type Routes = BTreeMap<Ipv6Addr, Route>;
 
-/// The cost of a link with this round-trip time.
-#[must_use]
-pub fn link_cost_us(rtt_us: u32) -> u32 {
-    rtt_us.saturating_add(HOP_COST_US)
-}
-
 /// Computes the routes of `own`. Its `links` count as they are; a link between two others counts
-/// when both advertise it, at the higher of the two costs. A destination keeps the first hop it
+/// when both advertise it, as the worse of the two. A destination keeps the first hop it
 /// has in `before` unless the best path is better by over an eighth and 2 ms, as long as
 /// that hop is itself strictly nearer to the destination than `own`: so no two members that
 /// see the same links hand a packet back and forth.
 #[must_use]
 pub fn compute(
     own: Ipv6Addr,
-    links: &BTreeMap<Ipv6Addr, u32>,
+    links: &BTreeMap<Ipv6Addr, Metric>,
     states: &LinkStates,
     before: &Routes,
 ) -> Routes {
     let graph = Graph::new(own, links, states);
-    let best = graph.paths(own);
-    let mut from_hop: BTreeMap<Ipv6Addr, Vec<Option<Path>>> = BTreeMap::new();
-    let mut routes = Routes::new();
-    for (&destination, &index) in &graph.indices {
-        let Some(path) = best[index].filter(|_| destination != own) else { continue };
-        let mut route = Route {
-            first_hop: graph.names[path.first_hop],
-            hops: path.hops,
-            cost_us: path.cost_us,
-        };
-        let kept = before.get(&destination).map(|old| old.first_hop);
-        if let Some((hop, link)) =
-            kept.filter(|hop| *hop != route.first_hop).and_then(|hop| links.get_key_value(&hop))
-        {
-            let paths = from_hop.entry(*hop).or_insert_with(|| graph.paths(*hop));
-            if let Some(rest) = paths[index] {
-                let cost_us = rest.cost_us + u64::from(*link);
-                let bound = path.cost_us + (path.cost_us / 8).max(2_000);
-                if rest.cost_us < path.cost_us && cost_us <= bound {
-                    route = Route { first_hop: *hop, hops: rest.hops + 1, cost_us };
-                }
-            }
+    let Some(start) = graph.place(own) else { return Routes::new() };
+    let best = graph.paths(start, u64::MAX);
+    let from_hops = paths_from_kept_hops(&graph, &best, links, before);
+    let found = graph.names().iter().zip(&best).enumerate().filter(|(place, _)| *place != start);
+    let route = |(place, (destination, path)): (usize, (&Ipv6Addr, &Option<Path>))| {
+        let path = (*path)?;
+        let kept = before.get(destination).and_then(|old| {
+            let rest = from_hops.get(&old.first_hop)?[place]?;
+            through(old.first_hop, *links.get(&old.first_hop)?, rest)
+                .filter(|kept| rest.cost_us < path.cost_us && is_close(kept.cost_us, path.cost_us))
+        });
+        let first_hop = graph.name(path.first);
+        let Path { cost_us, rtt_us, hops, .. } = path;
+        Some((*destination, kept.unwrap_or(Route { first_hop, hops, cost_us, rtt_us })))
+    };
+    found.filter_map(route).collect()
+}
+
+/// Whether a path of this cost is kept although there is one of the cost `best_us`.
+fn is_close(cost_us: u64, best_us: u64) -> bool {
+    cost_us <= best_us + (best_us / GAIN_PART).max(GAIN_US)
+}
+
+fn through(first_hop: Ipv6Addr, link: Metric, rest: Path) -> Option<Route> {
+    Some(Route {
+        first_hop,
+        hops: rest.hops + 1,
+        cost_us: rest.cost_us.checked_add(u64::from(link.cost_us()))?,
+        rtt_us: rest.rtt_us + u64::from(link.rtt_us()),
+    })
+}
+
+/// The paths from each first hop in use that is not the best one for some destination, as far as
+/// those destinations.
+fn paths_from_kept_hops(
+    graph: &Graph,
+    best: &[Option<Path>],
+    links: &BTreeMap<Ipv6Addr, Metric>,
+    before: &Routes,
+) -> BTreeMap<Ipv6Addr, Vec<Option<Path>>> {
+    let mut limits: BTreeMap<Ipv6Addr, u64> = BTreeMap::new();
+    for (destination, path) in graph.names().iter().zip(best) {
+        let (Some(path), Some(old)) = (path, before.get(destination)) else { continue };
+        let hop = old.first_hop;
+        if hop != graph.name(path.first) && links.contains_key(&hop) {
+            let limit = limits.entry(hop).or_default();
+            *limit = path.cost_us.max(*limit);
         }
-        routes.insert(destination, route);
     }
-    routes
+    limits
+        .into_iter()
+        .filter_map(|(hop, limit_us)| Some((hop, graph.paths(graph.place(hop)?, limit_us))))
+        .collect()
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Path {
-    cost_us: u64,
-    hops: u32,
-    first_hop: usize,
+/// A way that a packet could take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Alternative {
+    /// The way if its first hop were chosen.
+    pub route: Route,
+    /// Whether its first hop is nearer to the destination: only then can it be chosen.
+    pub is_nearer: bool,
+    /// The members on the way as the links stand, the destination included.
+    pub path: Vec<Ipv6Addr>,
 }
 
-/// The links as dense lists: a thousand members cost well under a millisecond a run.
-struct Graph {
-    indices: BTreeMap<Ipv6Addr, usize>,
-    names: Vec<Ipv6Addr>,
-    edges: Vec<Vec<(usize, u32)>>,
-}
-
-impl Graph {
-    fn new(own: Ipv6Addr, links: &BTreeMap<Ipv6Addr, u32>, states: &LinkStates) -> Self {
-        let mut graph = Self { indices: BTreeMap::new(), names: Vec::new(), edges: Vec::new() };
-        let start = graph.index(own);
-        for (peer, cost) in links {
-            let end = graph.index(*peer);
-            graph.edges[start].push((end, *cost));
-            graph.edges[end].push((start, *cost));
-        }
-        for state in states.iter().filter(|state| state.origin != own) {
-            for (peer, cost) in &state.neighbours {
-                // Each pair once, when its lower end is visited.
-                if *peer <= state.origin || *peer == own {
-                    continue;
-                }
-                let other_cost =
-                    states.get(*peer).and_then(|other| other.neighbours.get(&state.origin));
-                if let Some(other_cost) = other_cost {
-                    let cost = *cost.max(other_cost);
-                    let (one, other) = (graph.index(state.origin), graph.index(*peer));
-                    graph.edges[one].push((other, cost));
-                    graph.edges[other].push((one, cost));
-                }
+/// The ways from `own` to `destination` over each of its `links`, best first.
+#[must_use]
+pub fn alternatives(
+    own: Ipv6Addr,
+    links: &BTreeMap<Ipv6Addr, Metric>,
+    states: &LinkStates,
+    destination: Ipv6Addr,
+) -> Vec<Alternative> {
+    let graph = Graph::new(own, links, states);
+    let (Some(start), Some(end)) = (graph.place(own), graph.place(destination)) else {
+        return Vec::new();
+    };
+    // A link costs the same both ways: one search from the end serves all first hops.
+    let paths = graph.paths(end, u64::MAX);
+    let mut found: Vec<Alternative> = links
+        .iter()
+        .filter_map(|(hop, link)| {
+            let mut place = graph.place(*hop)?;
+            let rest = paths[place]?;
+            let route = through(*hop, *link, rest)?;
+            let is_nearer = paths[start].is_some_and(|best| rest.cost_us < best.cost_us);
+            let mut path = vec![*hop];
+            while place != end {
+                place = paths[place]?.last;
+                path.push(graph.name(place));
             }
-        }
-        graph
-    }
-
-    fn index(&mut self, name: Ipv6Addr) -> usize {
-        *self.indices.entry(name).or_insert_with(|| {
-            self.names.push(name);
-            self.edges.push(Vec::new());
-            self.names.len() - 1
+            Some(Alternative { route, is_nearer, path })
         })
-    }
-
-    /// Dijkstra from `start`; ties go to fewer hops, then to the lower first hop's address.
-    fn paths(&self, start: Ipv6Addr) -> Vec<Option<Path>> {
-        let mut paths: Vec<Option<Path>> = vec![None; self.names.len()];
-        let Some(&start) = self.indices.get(&start) else { return paths };
-        let mut queue = BinaryHeap::from([Reverse((0u64, 0u32, Ipv6Addr::UNSPECIFIED, start))]);
-        while let Some(Reverse((cost_us, hops, first_name, node))) = queue.pop() {
-            if paths[node].is_some() {
-                continue;
-            }
-            let first_hop = self.indices.get(&first_name).copied().unwrap_or(start);
-            paths[node] = Some(Path { cost_us, hops, first_hop });
-            for &(next, cost) in &self.edges[node] {
-                if paths[next].is_none() {
-                    let first = if node == start { self.names[next] } else { first_name };
-                    queue.push(Reverse((cost_us + u64::from(cost.max(1)), hops + 1, first, next)));
-                }
-            }
-        }
-        paths
-    }
+        .collect();
+    found.sort_by_key(|way| (way.route.cost_us, way.route.hops, way.route.first_hop));
+    found
 }
 
 #[cfg(test)]

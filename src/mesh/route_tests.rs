@@ -7,6 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::mesh::link_state::Advertisement;
+use crate::mesh::metric::HOP_COST_US;
 
 type Links = BTreeMap<(u8, u8), u32>;
 
@@ -27,12 +28,16 @@ fn states(members: u8, links: &Links) -> LinkStates {
     states
 }
 
-fn neighbours(member: u8, links: &Links) -> BTreeMap<Ipv6Addr, u32> {
+fn metric(cost_us: u32) -> Metric {
+    Metric::new(cost_us - HOP_COST_US, 0)
+}
+
+fn neighbours(member: u8, links: &Links) -> BTreeMap<Ipv6Addr, Metric> {
     links
         .iter()
         .filter_map(|(&(a, b), &cost)| match member {
-            one if one == a => Some((name(b), cost)),
-            one if one == b => Some((name(a), cost)),
+            one if one == a => Some((name(b), metric(cost))),
+            one if one == b => Some((name(a), metric(cost))),
             _ => None,
         })
         .collect()
@@ -68,7 +73,10 @@ fn network() -> impl Strategy<Value = (u8, Links)> {
     (2u8..9).prop_flat_map(|members| {
         let pair = (0..members, 0..members)
             .prop_filter_map("two ends", |(a, b)| (a != b).then_some((a.min(b), a.max(b))));
-        (Just(members), prop::collection::btree_map(pair, 1u32..20_000, 0..20))
+        (
+            Just(members),
+            prop::collection::btree_map(pair, (100u32..2_000).prop_map(|cost| cost * 10), 0..20),
+        )
     })
 }
 
@@ -138,10 +146,11 @@ fn a_slightly_better_path_changes_nothing_and_a_much_better_one_does() {
 #[test]
 fn a_link_that_only_one_end_claims_is_none() {
     let mut states = LinkStates::default();
-    let claim = BTreeMap::from([(name(2), 1)]);
+    let claim = BTreeMap::from([(name(2), metric(HOP_COST_US))]);
     let liar = Advertisement { origin: name(1), sequence: 1, neighbours: claim, bytes: Vec::new() };
     states.insert(liar);
-    let routes = compute(name(0), &BTreeMap::from([(name(1), 5)]), &states, &Routes::new());
+    let routes =
+        compute(name(0), &BTreeMap::from([(name(1), metric(5_000))]), &states, &Routes::new());
     assert_eq!(routes.keys().copied().collect::<Vec<_>>(), [name(1)]);
 }
 
@@ -156,7 +165,7 @@ fn a_thousand_members_are_few_hops_apart() {
         states.insert(Advertisement {
             origin: *origin,
             sequence: 1,
-            neighbours: neighbours.into_iter().map(|peer| (peer, link_cost_us(200))).collect(),
+            neighbours: neighbours.into_iter().map(|peer| (peer, Metric::new(200, 0))).collect(),
             bytes: Vec::new(),
         });
     }

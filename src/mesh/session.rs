@@ -63,6 +63,8 @@ pub struct Opened<'a> {
     pub frame: &'a [u8],
     /// Whether no later packet of the session came before it.
     pub newest: bool,
+    /// How far its number is above the highest before.
+    pub advance: u64,
 }
 
 impl Session {
@@ -127,9 +129,9 @@ impl Session {
         let (header, sealed) = datagram.split_at_mut(TRANSPORT_HEADER_LENGTH);
         let frame =
             self.receiving.open_in_place(nonce(counter), aead::Aad::from(header), sealed).ok()?;
-        let newest = self.window.is_newest(counter);
+        let (newest, advance) = (self.window.is_newest(counter), self.window.advance(counter));
         self.window.accept(counter);
-        Some(Opened { frame, newest })
+        Some(Opened { frame, newest, advance })
     }
 }
 

@@ -12,6 +12,8 @@ pub struct MeshSettings {
     pub rings: u8,
     /// A neighbour that was silent this long is pinged.
     pub ping_interval: Duration,
+    /// While packets go out, the last proof that they arrive may be this old.
+    pub proof_interval: Duration,
     /// A neighbour that was silent this long is given up.
     pub link_timeout: Duration,
     /// An endpoint that has not answered yields to the next after this long.
@@ -24,6 +26,11 @@ pub struct MeshSettings {
     pub backoff_max: Duration,
     /// Changes of the link state are collected this long before they are sent on.
     pub flood_delay: Duration,
+    /// Bad news, a link gone or much worse, waits only this long.
+    pub alarm_delay: Duration,
+    /// While link state keeps changing, the pause between two computations of the routes doubles
+    /// from [`MeshSettings::flood_delay`] up to this.
+    pub route_pause_max: Duration,
     /// Link state that a neighbour has not confirmed is sent again after this long.
     pub flood_retry: Duration,
     /// Own link state is signed anew after this long even when nothing changed.
@@ -48,13 +55,16 @@ impl Default for MeshSettings {
     fn default() -> Self {
         Self {
             rings: 3,
-            ping_interval: Duration::from_secs(1),
+            ping_interval: Duration::from_millis(800),
+            proof_interval: Duration::from_millis(500),
             link_timeout: Duration::from_secs(4),
             candidate_interval: Duration::from_millis(250),
             answer_timeout: Duration::from_millis(500),
             backoff_min: Duration::from_millis(250),
             backoff_max: Duration::from_secs(30),
             flood_delay: Duration::from_millis(50),
+            alarm_delay: Duration::from_millis(10),
+            route_pause_max: Duration::from_millis(400),
             flood_retry: Duration::from_millis(500),
             advertise_interval: Duration::from_secs(900),
             linger: Duration::from_secs(30),

@@ -44,10 +44,13 @@ pub struct Sim {
     /// Lost datagrams in a hundred.
     pub loss_percent: u32,
     pub delay: Duration,
+    /// Longest random addition to the delay of a datagram.
+    pub noise: Duration,
     /// All datagrams sent, kept when asked for.
     pub capture: Option<Vec<Sent>>,
     pub sent_count: u64,
     settings: MeshSettings,
+    /// From whom to whom nothing arrives.
     cut: BTreeSet<(usize, usize)>,
     flying: BTreeMap<(Moment, u64), Sent>,
     flown: u64,
@@ -75,6 +78,7 @@ impl Sim {
             machines,
             loss_percent: 0,
             delay: Duration::from_millis(1),
+            noise: Duration::ZERO,
             capture: None,
             sent_count: 0,
             settings: MeshSettings::default(),
@@ -151,13 +155,39 @@ impl Sim {
         if self.random.next_u32() % 100 < self.loss_percent {
             return;
         }
-        let jitter = self.delay.mul_f64(f64::from(self.random.next_u32() % 100) / 1_000.0);
+        let share = f64::from(self.random.next_u32() % 100);
+        let jitter = self.delay.mul_f64(share / 1_000.0) + self.noise.mul_f64(share / 100.0);
         self.flown += 1;
         self.flying.insert((self.now + self.delay + jitter, self.flown), sent);
     }
 
     pub fn cut(&mut self, one: usize, other: usize) {
-        self.cut.insert((one.min(other), one.max(other)));
+        self.cut_one_way(one, other);
+        self.cut_one_way(other, one);
+    }
+
+    pub fn cut_one_way(&mut self, from: usize, to: usize) {
+        self.cut.insert((from, to));
+    }
+
+    pub fn mend(&mut self, one: usize, other: usize) {
+        self.cut.remove(&(one, other));
+        self.cut.remove(&(other, one));
+    }
+
+    /// Machines that reach each other in these pairs only, started and connected.
+    pub fn joined(count: usize, seed: u8, pairs: &[(usize, usize)]) -> Self {
+        let mut sim = Self::running(count, seed);
+        for one in 0..count {
+            for other in one + 1..count {
+                if !pairs.contains(&(one, other)) {
+                    sim.cut(one, other);
+                }
+            }
+        }
+        let all: Vec<usize> = (0..count).collect();
+        sim.run_until(seconds(60), |sim| sim.is_connected(&all));
+        sim
     }
 
     pub fn heal(&mut self) {
@@ -210,7 +240,7 @@ impl Sim {
         let at = |endpoint| self.machines.iter().position(|machine| machine.endpoint == endpoint);
         let Some(to) = at(sent.destination) else { return };
         let from = at(sent.source).unwrap_or(usize::MAX);
-        if self.cut.contains(&(from.min(to), from.max(to))) || self.machines[to].mesh.is_none() {
+        if self.cut.contains(&(from, to)) || self.machines[to].mesh.is_none() {
             return;
         }
         let now = self.now;

@@ -3,6 +3,7 @@
 use std::net::Ipv6Addr;
 use std::net::SocketAddr;
 use std::ops::Bound;
+use std::time::Duration;
 
 use rand::Rng;
 
@@ -93,14 +94,16 @@ impl Mesh {
         for index in expired {
             self.indices.remove(&index);
         }
-        let Some(link) = self.links.get(&peer) else { return };
-        let Some(live) = &link.live else { return };
-        let silent = now.since(live.received_at) >= self.settings.link_timeout;
-        if silent || link.sessions.current.is_none() {
+        let Some(link) = self.links.get_mut(&peer) else { return };
+        let Some(live) = &mut link.live else { return };
+        if live.is_dead(now, &self.settings) || link.sessions.current.is_none() {
             self.take_down(now, peer);
             return;
         }
         if live.ping_due(&self.settings) <= now {
+            if live.quality.doubt(now) {
+                self.own_links_changed(now, self.settings.alarm_delay);
+            }
             self.ping(now, peer);
         }
         self.tend_unwanted(now, peer);
@@ -121,7 +124,7 @@ impl Mesh {
             return;
         }
         live.unwanted_since = Some(now);
-        let mut links = self.link_costs();
+        let mut links = self.link_metrics();
         links.remove(&peer);
         let routes = route::compute(self.own, &links, &self.states, &self.routes);
         if routes.contains_key(&peer) {
@@ -135,7 +138,7 @@ impl Mesh {
         let wanted = self.keeps(peer);
         let live = self.links.get_mut(&peer).and_then(|link| link.live.as_mut());
         let Some(live) = live else { return };
-        live.pinged(token, now);
+        live.quality.pinged(token, now);
         let observed = live.endpoint;
         self.transmit(peer, &Frame::Ping(Probe { token, wanted, observed }));
     }
@@ -225,7 +228,10 @@ impl Mesh {
     /// A link has begun to work, or works with a machine that was started anew.
     pub(super) fn bring_up(&mut self, now: Moment, peer: Ipv6Addr, endpoint: SocketAddr) {
         let Some(link) = self.links.get_mut(&peer) else { return };
-        let before = link.live.replace(Live::new(endpoint, now));
+        let mut live = Live::new(endpoint, now, link.suspicion);
+        let state = self.states.get(peer);
+        live.was_named = state.is_some_and(|state| state.neighbours.contains_key(&self.own));
+        let before = link.live.replace(live);
         link.last_endpoint = Some(endpoint);
         let id = link.id;
         if before.is_none() {
@@ -234,16 +240,15 @@ impl Mesh {
         }
         self.exchange_states(now, peer);
         self.choose(now);
-        self.own_links_changed(now);
+        self.own_links_changed(now, self.settings.flood_delay);
         self.reschedule(now, peer);
     }
 
     /// A link stopped working.
     pub(super) fn take_down(&mut self, now: Moment, peer: Ipv6Addr) {
         let Some(link) = self.links.get_mut(&peer) else { return };
-        if link.live.take().is_none() {
-            return;
-        }
+        let Some(before) = link.live.take() else { return };
+        link.suspicion = before.quality.suspicion();
         for index in link.sessions.clear().into_iter().chain(link.dial.stop()) {
             self.indices.remove(&index);
         }
@@ -251,13 +256,14 @@ impl Mesh {
         self.outputs.push_back(Output::LinkDown(link.id));
         self.publish_link(peer);
         self.choose(now);
-        self.own_links_changed(now);
+        self.own_links_changed(now, self.settings.alarm_delay);
         self.schedule.set_by(Timer::Link(peer), now);
     }
 
-    fn own_links_changed(&mut self, now: Moment) {
+    /// Routes follow at once, the neighbours hear of it after `delay`.
+    fn own_links_changed(&mut self, now: Moment, delay: Duration) {
         self.own_changed = true;
-        self.schedule.set_by(Timer::Flood, now + self.settings.flood_delay);
+        self.schedule.set_by(Timer::Flood, now + delay);
         self.refresh_routes(now);
     }
 

@@ -35,7 +35,7 @@ pub struct MeshConfig {
     pub listen: SocketAddr,
     /// Rings that link the members: each member keeps at most twice as many links. 1 to 8.
     pub rings: u8,
-    /// Milliseconds between two probes of a link.
+    /// Milliseconds between two probes of a link that carries nothing.
     pub ping_interval_ms: u64,
     /// Milliseconds without an answer after which a link is down.
     pub link_timeout_ms: u64,
@@ -46,7 +46,7 @@ impl Default for MeshConfig {
         Self {
             listen: SocketAddr::from((std::net::Ipv6Addr::UNSPECIFIED, 4863)),
             rings: 3,
-            ping_interval_ms: 1_000,
+            ping_interval_ms: 800,
             link_timeout_ms: 4_000,
         }
     }

@@ -41,6 +41,8 @@ pub enum PlaneEvent {
     },
     /// A link's keys are to be replaced.
     LinkWorn(Ipv6Addr),
+    /// Packets go over a link, the first since it was last proved to work.
+    LinkLoaded(Ipv6Addr),
 }
 
 impl PlaneEvent {
@@ -52,6 +54,7 @@ impl PlaneEvent {
             Self::LinkUsed { .. } => 3,
             Self::LinkMoved { .. } => 4,
             Self::LinkWorn(_) => 5,
+            Self::LinkLoaded(_) => 6,
         }
     }
 
@@ -62,14 +65,15 @@ impl PlaneEvent {
             | Self::SessionUnknown(peer)
             | Self::LinkUsed { peer, .. }
             | Self::LinkMoved { peer, .. }
-            | Self::LinkWorn(peer) => *peer,
+            | Self::LinkWorn(peer)
+            | Self::LinkLoaded(peer) => *peer,
         }
     }
 }
 
 /// Events on their way: of each kind at most one about each machine, the latest.
 #[derive(Debug, Default)]
-pub(super) struct Events([BTreeMap<Ipv6Addr, PlaneEvent>; 6]);
+pub(super) struct Events([BTreeMap<Ipv6Addr, PlaneEvent>; 7]);
 
 impl Events {
     pub(super) fn push(&mut self, event: PlaneEvent) {

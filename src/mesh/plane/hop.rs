@@ -84,6 +84,8 @@ impl HopSender {
 pub struct Checked {
     /// Whether no later packet came before it.
     pub newest: bool,
+    /// How far its number is above the highest before.
+    pub advance: u64,
     /// Whether it is the first under these keys.
     pub first: bool,
 }
@@ -114,13 +116,13 @@ impl HopReceiver {
             .open_in_place_separate_tag(nonce(counter), aead::Aad::from(covered), mac, &mut [], 0..)
             .ok()?;
         let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
-        let newest = window.is_newest(counter);
+        let (newest, advance) = (window.is_newest(counter), window.advance(counter));
         if !window.accept(counter) {
             return None;
         }
         drop(window);
         let first = !self.used.load(Ordering::Relaxed) && !self.used.swap(true, Ordering::Relaxed);
-        Some(Checked { newest, first })
+        Some(Checked { newest, advance, first })
     }
 }
 

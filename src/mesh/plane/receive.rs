@@ -96,7 +96,7 @@ impl Plane {
             self.push(PlaneEvent::LinkUsed { peer, index, source });
         }
         if let Some(outbound) = tables.outbound.get(&peer) {
-            outbound.traffic.received(now, datagram.len());
+            outbound.traffic.received(now, datagram.len(), checked.advance);
             if checked.newest && outbound.endpoint != source {
                 self.push(PlaneEvent::LinkMoved { peer, index, source });
             }
@@ -128,6 +128,9 @@ impl Plane {
         }
         if outbound.keys.is_worn() {
             self.push(PlaneEvent::LinkWorn(*peer));
+        }
+        if outbound.traffic.load() {
+            self.push(PlaneEvent::LinkLoaded(*peer));
         }
         outbound.traffic.sent(datagram.len());
         Verdict::Forward { destination: outbound.endpoint }

@@ -50,6 +50,9 @@ impl Plane {
         if hop.keys.is_worn() {
             self.push(PlaneEvent::LinkWorn(peer));
         }
+        if hop.traffic.load() {
+            self.push(PlaneEvent::LinkLoaded(peer));
+        }
         Some(Sender { own: self.own, session, hop })
     }
 }

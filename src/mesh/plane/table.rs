@@ -26,9 +26,12 @@ use crate::model::time::Moment;
 pub struct Traffic {
     received_at_us: AtomicU64,
     packets_received: AtomicU64,
+    packets_expected: AtomicU64,
     bytes_received: AtomicU64,
     packets_sent: AtomicU64,
     bytes_sent: AtomicU64,
+    /// Whether something was sent since the link was last proved to work.
+    is_loaded: AtomicBool,
 }
 
 /// [`Traffic`] at one moment.
@@ -38,6 +41,8 @@ pub struct TrafficCounts {
     pub received_at: Moment,
     /// Genuine datagrams received.
     pub packets_received: u64,
+    /// Genuine datagrams sent by the neighbour, as their numbers tell.
+    pub packets_expected: u64,
     /// Their bytes.
     pub bytes_received: u64,
     /// Datagrams sent.
@@ -47,16 +52,29 @@ pub struct TrafficCounts {
 }
 
 impl Traffic {
-    pub(super) fn received(&self, now: Moment, length: usize) {
+    /// Counts a datagram whose number is `advance` above the highest before.
+    pub(super) fn received(&self, now: Moment, length: usize, advance: u64) {
         let micros = u64::try_from(now.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.received_at_us.fetch_max(micros, Ordering::Relaxed);
         self.packets_received.fetch_add(1, Ordering::Relaxed);
+        self.packets_expected.fetch_add(advance, Ordering::Relaxed);
         self.bytes_received.fetch_add(length as u64, Ordering::Relaxed);
     }
 
     pub(super) fn sent(&self, length: usize) {
         self.packets_sent.fetch_add(1, Ordering::Relaxed);
         self.bytes_sent.fetch_add(length as u64, Ordering::Relaxed);
+    }
+
+    /// Takes note that something is about to be sent. Returns whether it is the first since the
+    /// link was last proved to work.
+    pub(super) fn load(&self) -> bool {
+        !self.is_loaded.load(Ordering::Relaxed) && !self.is_loaded.swap(true, Ordering::Relaxed)
+    }
+
+    /// Takes note that the link was proved to work.
+    pub fn proved(&self) {
+        self.is_loaded.store(false, Ordering::Relaxed);
     }
 
     /// The counts as they are.
@@ -66,6 +84,7 @@ impl Traffic {
         TrafficCounts {
             received_at: Moment::at(Duration::from_micros(get(&self.received_at_us))),
             packets_received: get(&self.packets_received),
+            packets_expected: get(&self.packets_expected),
             bytes_received: get(&self.bytes_received),
             packets_sent: get(&self.packets_sent),
             bytes_sent: get(&self.bytes_sent),

@@ -133,7 +133,8 @@ fn an_old_session_is_replaced_then_refused() {
     let planes = row(Suite::Aes256Gcm);
     let wanted = |plane: &Plane, peer: u16, seconds: u64| {
         let usable = plane.sender(NOW + Duration::from_secs(seconds), address(peer)).is_some();
-        (usable, plane.take_events().len())
+        let is_wanted = |event: &PlaneEvent| matches!(event, PlaneEvent::SessionWanted(_));
+        (usable, plane.take_events().iter().filter(|event| is_wanted(event)).count())
     };
     assert_eq!(wanted(&planes[0], 3, 119), (true, 0));
     assert_eq!(wanted(&planes[0], 3, 120), (true, 1));
@@ -141,6 +142,26 @@ fn an_old_session_is_replaced_then_refused() {
     assert_eq!(wanted(&planes[2], 1, 130), (true, 1));
     assert_eq!(wanted(&planes[0], 3, 179), (true, 1));
     assert_eq!(wanted(&planes[0], 3, 180), (false, 1));
+}
+
+#[test]
+fn a_link_that_carries_says_so_once_until_it_is_proved() {
+    let planes = row(Suite::Aes256Gcm);
+    let loaded = |plane: &Plane, peer: u16| {
+        let event = PlaneEvent::LinkLoaded(address(peer));
+        plane.take_events().into_iter().filter(|one| *one == event).count()
+    };
+    for _ in 0..3 {
+        let mut datagram = sealed(&planes, b"payload");
+        planes[1].receive(NOW, endpoint(1), &mut datagram);
+    }
+    assert_eq!((loaded(&planes[0], 2), loaded(&planes[1], 3)), (1, 1));
+    let traffic = planes[0].read().outbound[&address(2)].traffic.clone();
+    traffic.proved();
+    sealed(&planes, b"payload");
+    assert_eq!(loaded(&planes[0], 2), 1);
+    let counts = planes[1].read().outbound[&address(1)].traffic.counts();
+    assert_eq!((counts.packets_expected, counts.packets_received), (3, 3));
 }
 
 #[test]

@@ -86,6 +86,7 @@ fn what_comes_back_to_its_sender_is_dropped() {
     for suite in SUITES {
         let planes = row(suite);
         let mut datagram = sealed(&planes, b"payload");
+        assert_eq!(planes[0].take_events(), [PlaneEvent::LinkLoaded(address(2))]);
         assert_eq!(planes[0].receive(NOW, endpoint(2), &mut datagram), Verdict::Drop);
         assert!(planes[0].take_events().is_empty());
     }
