@@ -15,6 +15,7 @@ pub mod known_peers;
 pub mod lock;
 pub mod machine;
 pub mod machine_file;
+mod outside;
 pub mod peer;
 pub mod perform;
 pub mod process;

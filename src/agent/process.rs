@@ -19,6 +19,8 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::agent::api::ExecStream;
+use crate::agent::outside;
+use crate::agent::outside::Channel;
 
 /// Most bytes of output in one event.
 const CHUNK_SIZE: usize = 16 * 1024;
@@ -77,10 +79,11 @@ pub async fn run(argv: &[String], limit: Duration, events: mpsc::Sender<ProcessE
 }
 
 fn spawn(argv: &[String]) -> Result<Group, String> {
-    let (program, arguments) = argv.split_first().ok_or("no program was named")?;
-    let mut command = Command::new(program);
-    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    Group::spawn(command).map_err(|error| format!("{program}: {error}"))
+    let program = argv.first().ok_or("no program was named")?;
+    Group::spawn(argv, |command| {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    })
+    .map_err(|error| format!("{program}: {error}"))
 }
 
 /// Tells of the program until it and its output have ended.
@@ -144,26 +147,45 @@ pub(super) async fn read_until_gone(
 pub(super) struct Group {
     pub(super) child: Child,
     id: Option<Pid>,
+    /// The unit in which the program runs, when it is not the agent's own child.
+    unit: Option<String>,
 }
 
 impl Group {
-    /// Starts `command` as the leader of a group. It learns nothing of how this agent was started.
-    pub(super) fn spawn(mut command: Command) -> std::io::Result<Self> {
+    /// Starts `argv` as the leader of a group, with the pipes that `connect` gives it. It learns
+    /// nothing of how this agent was started.
+    pub(super) fn spawn(
+        argv: &[String],
+        connect: impl FnOnce(&mut Command),
+    ) -> std::io::Result<Self> {
+        let outside = outside::program(argv, Channel::Pipes)?;
+        let (program, arguments) =
+            outside.argv.split_first().ok_or(std::io::ErrorKind::InvalidInput)?;
+        let mut command = Command::new(program);
+        command.args(arguments);
+        connect(&mut command);
         for name in own_settings() {
             command.env_remove(name);
         }
-        Ok(Self::of(command.process_group(0).kill_on_drop(true).spawn()?))
+        let child = command.process_group(0).kill_on_drop(true).spawn()?;
+        Ok(Self::of(child, outside.unit))
     }
 
-    /// The group that `child` leads.
-    pub(super) fn of(child: Child) -> Self {
+    /// The group that `child` leads, and the unit behind it.
+    pub(super) fn of(child: Child, unit: Option<String>) -> Self {
         let id = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
-        Self { child, id }
+        Self { child, id, unit }
     }
 
     fn signal(&self, signal: Signal) {
-        if let Some(group) = self.id {
+        let Some(group) = self.id else { return };
+        // What started a unit ends with it by itself. It goes before the unit is killed: what it
+        // asked for last is there by then.
+        if self.unit.is_none() || signal == Signal::KILL {
             let _ = kill_process_group(group, signal);
+        }
+        if let Some(unit) = &self.unit {
+            outside::signal(unit, signal);
         }
     }
 

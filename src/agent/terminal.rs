@@ -8,11 +8,12 @@ use tokio::io::AsyncWrite;
 use tokio::io::AsyncWriteExt;
 use tokio::io::split;
 use tokio::process::ChildStdin;
-use tokio::process::Command;
 use tokio::sync::Mutex;
 use tokio::sync::watch;
 
 use crate::agent::api::TerminalRequest;
+use crate::agent::outside;
+use crate::agent::outside::Channel;
 use crate::agent::process::Group;
 use crate::agent::process::exit_code;
 use crate::agent::process::own_settings;
@@ -68,12 +69,10 @@ fn open(request: &TerminalRequest) -> Result<Session, pty_process::Error> {
     let shell = std::env::var("SHELL").unwrap_or_else(|_| "/bin/sh".to_owned());
     let login = [shell, "-l".to_owned()];
     let argv = if request.argv.is_empty() { &login[..] } else { &request.argv[..] };
-    let (program, arguments) = argv.split_first().unwrap_or((&login[0], &[]));
     if request.rows == 0 {
-        let mut command = Command::new(program);
-        command.args(arguments);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut group = Group::spawn(command)?;
+        let mut group = Group::spawn(argv, |command| {
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        })?;
         let input = Input::Pipe(group.child.stdin.take());
         let output = group.child.stdout.take().map_or_else(nothing, boxed);
         let errors = group.child.stderr.take().map_or_else(nothing, boxed);
@@ -81,15 +80,23 @@ fn open(request: &TerminalRequest) -> Result<Session, pty_process::Error> {
     }
     let (pty, pts) = pty_process::open()?;
     pty.resize(pty_process::Size::new(request.rows, request.columns))?;
+    let outside = outside::program(argv, Channel::Terminal(&request.term))?;
+    let (program, arguments) =
+        outside.argv.split_first().ok_or(std::io::Error::from(std::io::ErrorKind::InvalidInput))?;
     let mut command = pty_process::Command::new(program).args(arguments);
     for name in own_settings() {
         command = command.env_remove(name);
     }
     // The terminal makes the program the leader of a session, and so of a group.
-    let child = command.env("TERM", &request.term).kill_on_drop(true).spawn(pts)?;
+    let child = command
+        .env("TERM", &request.term)
+        // systemd-run would colour the caller's terminal.
+        .env("SYSTEMD_TINT_BACKGROUND", "0")
+        .kill_on_drop(true)
+        .spawn(pts)?;
     let (output, input) = pty.into_split();
     Ok(Session {
-        group: Group::of(child),
+        group: Group::of(child, outside.unit),
         input: Input::Terminal(input),
         output: boxed(output),
         errors: nothing(),

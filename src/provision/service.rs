@@ -1,9 +1,7 @@
 //! How the agent starts at boot and after a crash, on each init system. Pure.
 //!
-//! The unit is not sandboxed, on purpose: `raptor exec` is root's shell on the machine, and every
-//! restriction of the unit would bind each command run through it and each task the agent starts
-//! (`apt-get install` under `ProtectSystem=strict` fails, for one). What protects is that only
-//! members with a signed admission are obeyed at all.
+//! systemd confines the agent, and starts users' programs as units of their own, which are not
+//! confined: see `docs/decisions/0005-agent-confined-programs-not.md`.
 
 use crate::provision::layout::Layout;
 use crate::ssh::quote::quote;
@@ -76,6 +74,41 @@ pub fn files_of_every_kind(layout: &Layout) -> Vec<String> {
         .collect()
 }
 
+/// What systemd keeps from the agent: everything but its home, its sockets, its terminals and its
+/// network device.
+const CONFINEMENT: &str = "\
+    NoNewPrivileges=yes\n\
+    CapabilityBoundingSet=CAP_NET_ADMIN CAP_NET_BIND_SERVICE\n\
+    ProtectSystem=strict\n\
+    ProtectHome=read-only\n\
+    PrivateTmp=yes\n\
+    ProtectKernelTunables=yes\n\
+    # The settings of the mesh's network device.\n\
+    ReadWritePaths=-/proc/sys/net\n\
+    ProtectKernelModules=yes\n\
+    ProtectKernelLogs=yes\n\
+    ProtectControlGroups=yes\n\
+    ProtectClock=yes\n\
+    ProtectHostname=yes\n\
+    ProtectProc=invisible\n\
+    LockPersonality=yes\n\
+    MemoryDenyWriteExecute=yes\n\
+    RestrictNamespaces=yes\n\
+    RestrictRealtime=yes\n\
+    RestrictSUIDSGID=yes\n\
+    RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK\n\
+    SystemCallArchitectures=native\n\
+    SystemCallFilter=@system-service\n\
+    SystemCallErrorNumber=EPERM\n\
+    DevicePolicy=closed\n\
+    DeviceAllow=/dev/net/tun rw\n\
+    DeviceAllow=/dev/ptmx rw\n\
+    DeviceAllow=/dev/tty rw\n\
+    DeviceAllow=char-pts rw\n\
+    KeyringMode=private\n\
+    RemoveIPC=yes\n\
+    UMask=0077\n";
+
 fn systemd(layout: &Layout) -> Service {
     let text = format!(
         "[Unit]\n\
@@ -85,21 +118,25 @@ fn systemd(layout: &Layout) -> Service {
          StartLimitIntervalSec=0\n\
          \n\
          [Service]\n\
-         ExecStart={} --home {} agent run\n\
+         ExecStart={} --home {home} agent run\n\
          # Not after an end that was asked for, nor where a new start would not help: put out of\n\
          # the cluster, or another agent runs.\n\
          Restart=on-failure\n\
          RestartPreventExitStatus=78\n\
          RestartSec=1\n\
-         # Tasks outlive the agent: only the agent itself is stopped.\n\
-         KillMode=process\n\
+         KillMode=mixed\n\
+         # A program that eats all memory must not take the agent with it.\n\
+         OOMPolicy=continue\n\
          LimitNOFILE=65536\n\
-         # No sandbox: it would bind every command and task that the agent runs as root.\n\
+         # Users' programs are units of their own: what follows binds the agent alone.\n\
+         Environment=RAPTOR_RUN_THROUGH=systemd\n\
+         ReadWritePaths=-{home}\n\
+         {CONFINEMENT}\
          \n\
          [Install]\n\
          WantedBy=multi-user.target\n",
         layout.program(),
-        layout.home()
+        home = layout.home()
     );
     let path = layout.path("/etc/systemd/system/raptor.service");
     Service {

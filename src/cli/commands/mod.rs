@@ -120,12 +120,13 @@ async fn dispatch(
 }
 
 /// Logs go to standard error. `RAPTOR_LOG` chooses more finely than `-v` can. A service, whose log
-/// is all that is seen of it, begins one step higher.
+/// is all that is seen of it, begins one step higher. quinn's endpoint has one thing to say, and
+/// calls it an error: that its socket, the mesh, has ended with the agent.
 fn start_logging(invocation: &Invocation, is_service: bool) {
     let level = match invocation.verbosity.saturating_add(u8::from(is_service)) {
-        0 => "warn",
-        1 => "raptor=info,warn",
-        2 => "raptor=debug,info",
+        0 => "warn,quinn::endpoint=off",
+        1 => "raptor=info,warn,quinn::endpoint=off",
+        2 => "raptor=debug,info,quinn::endpoint=off",
         _ => "trace",
     };
     let filter = tracing_subscriber::EnvFilter::try_from_env("RAPTOR_LOG")

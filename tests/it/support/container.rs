@@ -18,6 +18,31 @@ ssh-keygen -A >/dev/null
 /usr/sbin/sshd -D -e &
 wait";
 
+/// What a host with systemd runs: as [`BOOT`], and systemd is process 1.
+const BOOT_SYSTEMD: &str = "mkdir -p /root/.ssh
+chmod 0700 /root/.ssh
+printf '%s\\n' \"$AUTHORIZED_KEY\" >/root/.ssh/authorized_keys
+ssh-keygen -A >/dev/null
+exec /sbin/init";
+
+/// What systemd needs of Docker, and no more.
+const SYSTEMD_RIGHTS: [&str; 14] = [
+    "--cap-add",
+    "SYS_ADMIN",
+    "--cap-add",
+    "NET_ADMIN",
+    "--security-opt",
+    "seccomp=unconfined",
+    "--security-opt",
+    "systempaths=unconfined",
+    "--tmpfs",
+    "/run",
+    "--tmpfs",
+    "/run/lock",
+    "--volume",
+    "/sys/fs/cgroup:/sys/fs/cgroup:ro",
+];
+
 /// How an unprivileged user becomes root.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sudo {
@@ -46,6 +71,23 @@ impl Container {
 
     /// As [`Self::start`], with further arguments for `docker run`.
     pub fn start_with(name: &str, network: &Network, key: &KeyPair, extra: &[&str]) -> Self {
+        let container = Self::run(name, network, key, extra, BOOT);
+        container.wait_for_sshd();
+        container
+    }
+
+    /// As [`Self::start`], with systemd as process 1.
+    pub fn start_systemd(name: &str, network: &Network, key: &KeyPair) -> Self {
+        let container = Self::run(name, network, key, &SYSTEMD_RIGHTS, BOOT_SYSTEMD);
+        wait_until(Duration::from_secs(60), "systemd with its sshd", || {
+            let state = container.try_input(&["systemctl", "is-active", "ssh.service"], b"");
+            let state = String::from_utf8_lossy(&state.stdout).into_owned();
+            if state == "active\n" { Ok(()) } else { Err(state) }
+        });
+        container
+    }
+
+    fn run(name: &str, network: &Network, key: &KeyPair, extra: &[&str], boot: &str) -> Self {
         let label = format!("{LABEL}={}", run_name());
         let authorized = format!("AUTHORIZED_KEY={}", key.public);
         let image = image();
@@ -53,10 +95,8 @@ impl Container {
         arguments.extend(["--network", &network.id, "--env", &authorized]);
         arguments.extend(["--sysctl", "net.ipv6.conf.all.disable_ipv6=0"]);
         arguments.extend(extra);
-        arguments.extend([image.as_str(), "/bin/sh", "-c", BOOT]);
-        let container = Self { id: docker(&arguments), name: name.to_owned(), key: key.clone() };
-        container.wait_for_sshd();
-        container
+        arguments.extend([image.as_str(), "/bin/sh", "-c", boot]);
+        Self { id: docker(&arguments), name: name.to_owned(), key: key.clone() }
     }
 
     fn wait_for_sshd(&self) {
