@@ -41,6 +41,9 @@ pub struct AgentStatus {
     pub endpoints: Vec<SocketAddr>,
     /// How many signed updates the document holds.
     pub document_updates: u64,
+    /// The network interface in the overlay, or why there is none.
+    #[serde(default)]
+    pub interface: String,
     /// Links to neighbours.
     pub links: Vec<LinkStatus>,
     /// What does not hold, in sentences; empty when all is well.

@@ -42,7 +42,7 @@ pub async fn run(core: &mut Core, mut sources: Sources) -> std::io::Result<Stopp
             return Ok(why);
         }
         let due = Instant::from_std(sources.clock.instant(core.next_timeout()));
-        let (socket, lane) = core.waits();
+        let (socket, lane, interface) = core.waits();
         tokio::select! {
             readable = socket.ready() => match readable {
                 Ok(()) => core.receive_packets(),
@@ -51,6 +51,7 @@ pub async fn run(core: &mut Core, mut sources: Sources) -> std::io::Result<Stopp
                     core.stop(Stopping::Asked, false);
                 }
             },
+            arrival = interface.next() => core.receive_arrivals(arrival),
             Some((destination, packet)) = lane.outgoing() => {
                 core.send_stream_packets(destination, packet);
             }

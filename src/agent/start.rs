@@ -22,6 +22,8 @@ use crate::agent::handle::AgentHandle;
 use crate::agent::initialise;
 use crate::agent::initialise::HomeError;
 use crate::agent::initialise::open_document;
+use crate::agent::interface::Interface;
+use crate::agent::interface::InterfaceSettings;
 use crate::agent::known_peers;
 use crate::agent::lock::LockError;
 use crate::agent::lock::StateLock;
@@ -64,6 +66,8 @@ pub struct AgentSettings {
     pub mesh: MeshSettings,
     /// Membership.
     pub gossip: GossipSettings,
+    /// The network interface.
+    pub interface: InterfaceSettings,
 }
 
 /// Why an agent does not start, or ended.
@@ -126,7 +130,7 @@ pub async fn start(home: Home, settings: AgentSettings) -> Result<Started, Agent
     let problems = repairs(&notes);
     let (storage, stored) =
         Storage::start(store, genesis.clone(), home.clone()).map_err(AgentFailure::System)?;
-    let socket = bind(&home, &mut file)?;
+    let mut socket = bind(&home, &mut file)?;
     let own_endpoints = endpoints(&socket, &file);
 
     let clock = Clock::start();
@@ -135,8 +139,7 @@ pub async fn start(home: Home, settings: AgentSettings) -> Result<Started, Agent
     let seed = u64::from_le_bytes(clock::random()?);
     let directory = Arc::new(Directory::default());
     let (lane, driver) = lane(key.node_id(), LANE_CAPACITY);
-    let trust = Arc::clone(&directory);
-    let streams = StreamEndpoint::new(&key, trust, lane)?;
+    let streams = StreamEndpoint::new(&key, Arc::clone(&directory) as _, lane)?;
     let (handle, commands) = AgentHandle::new();
     let (inbox, reports) = mpsc::channel(INBOX_CAPACITY);
     let mesh = Mesh::new(
@@ -147,6 +150,7 @@ pub async fn start(home: Home, settings: AgentSettings) -> Result<Started, Agent
         now,
         started_at,
     );
+    let interface = interface(&settings.interface, &file, &mesh, &mut socket, clock);
     let gossip = Gossip::new(key.node_id(), started_at, settings.gossip, seed);
     let client = PeerClient::new(streams.clone(), handle.clone());
     let services = Services::new(key.node_id(), handle.clone(), client);
@@ -163,6 +167,7 @@ pub async fn start(home: Home, settings: AgentSettings) -> Result<Started, Agent
         document,
         storage,
         socket,
+        interface,
         mesh,
         gossip,
         lane: driver,
@@ -268,6 +273,17 @@ fn endpoints(socket: &MeshSocket, file: &MachineFile) -> Vec<SocketAddr> {
         endpoints.insert(0, SocketAddr::new(std::net::Ipv4Addr::LOCALHOST.into(), bound.port()));
     }
     endpoints
+}
+
+fn interface(
+    settings: &InterfaceSettings,
+    file: &MachineFile,
+    mesh: &Mesh,
+    socket: &mut MeshSocket,
+    clock: Clock,
+) -> Interface {
+    let is_local = file.compute_type == LOCAL;
+    Interface::open(settings, is_local, mesh.plane(), socket, clock)
 }
 
 /// How far an address is likely to be known, the farthest first: public ones, then private ones,

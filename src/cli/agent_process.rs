@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use crate::agent::interface::InterfaceSettings;
+use crate::agent::interface::Wish;
 use crate::agent::lock::StateLock;
 use crate::agent::start;
 use crate::agent::start::AgentFailure;
@@ -17,8 +19,10 @@ use crate::cli::invocation::Invocation;
 use crate::compute::local::supervisor::SupervisorRecord;
 use crate::config::home::Home;
 use crate::config::schema::Config;
+use crate::config::schema::sections::InterfaceMode;
 use crate::gossip::settings::GossipSettings;
 use crate::http::server;
+use crate::mesh::plane::suite::Suites;
 use crate::mesh::settings::MeshSettings;
 
 /// How long answers on their way may take when the agent ends.
@@ -111,6 +115,14 @@ pub async fn supervise(invocation: &Invocation) -> Result<ExitStatus, CliError> 
     Ok(ExitStatus::of_program(status))
 }
 
+/// What suits the processor; `benches/overlay` compares the ciphers on one machine.
+fn suites() -> Suites {
+    match std::env::var_os("RAPTOR_BENCH_PORTABLE_CIPHER") {
+        Some(_) => Suites::PORTABLE,
+        None => Suites::of_processor(),
+    }
+}
+
 fn settings(config: &Config) -> AgentSettings {
     let millis = Duration::from_millis;
     AgentSettings {
@@ -118,6 +130,7 @@ fn settings(config: &Config) -> AgentSettings {
             rings: config.mesh.rings,
             ping_interval: millis(config.mesh.ping_interval_ms),
             link_timeout: millis(config.mesh.link_timeout_ms),
+            suites: suites(),
             ..MeshSettings::default()
         },
         gossip: GossipSettings {
@@ -125,6 +138,14 @@ fn settings(config: &Config) -> AgentSettings {
             probe_timeout: millis(config.membership.probe_timeout_ms),
             suspicion: millis(config.membership.suspicion_ms),
             ..GossipSettings::default()
+        },
+        interface: InterfaceSettings {
+            name: config.mesh.interface.name.clone(),
+            wish: match config.mesh.interface.enabled {
+                InterfaceMode::Auto => Wish::Auto,
+                InterfaceMode::On => Wish::On,
+                InterfaceMode::Off => Wish::Off,
+            },
         },
     }
 }

@@ -55,7 +55,7 @@ fn wrong_files_are_told_with_line_path_and_what_was_meant() {
         (
             "{\n  \"mesh\": {\n    \"lissten\": \"[::]:1\"\n  }\n}",
             "mutable_config.json:3:5: mesh.lissten: unknown key; did you mean \"listen\"? \
-             (known: listen, rings, ping_interval_ms, link_timeout_ms)",
+             (known: listen, rings, ping_interval_ms, link_timeout_ms, interface)",
         ),
         (
             "{\n  \"mesh\": {\"rings\": \"three\"}}",

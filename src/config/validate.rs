@@ -112,6 +112,15 @@ impl Check {
         self.range(["mesh", "ping_interval_ms"], mesh.ping_interval_ms, 50, HOUR_MS);
         let least = mesh.ping_interval_ms.saturating_add(1);
         self.range(["mesh", "link_timeout_ms"], mesh.link_timeout_ms, least, DAY_MS);
+        let interface = &mesh.interface.name;
+        let is_name = (1..=15).contains(&interface.len())
+            && interface.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+            && interface != "."
+            && interface != "..";
+        if !is_name {
+            let what = format!("{interface:?} is no name of a network interface");
+            self.refuse(&["mesh", "interface", "name"], what);
+        }
         let membership = &config.membership;
         self.range(["membership", "probe_period_ms"], membership.probe_period_ms, 50, HOUR_MS);
         let most = membership.probe_period_ms.saturating_sub(1).max(10);

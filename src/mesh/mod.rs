@@ -12,6 +12,7 @@ pub mod report;
 pub mod settings;
 pub mod socket;
 pub mod stream;
+pub mod tun;
 
 pub mod link_state;
 pub mod metric;

@@ -45,6 +45,18 @@ impl Mesh {
         self.handle_plane_events(now);
     }
 
+    /// Takes a payload that somebody else has opened with the mesh's plane.
+    pub fn handle_payload(
+        &mut self,
+        now: Moment,
+        source: Ipv6Addr,
+        protocol: InnerProtocol,
+        payload: &mut [u8],
+    ) {
+        self.deliver(source, protocol, payload);
+        self.handle_plane_events(now);
+    }
+
     fn receive_control(&mut self, now: Moment, source: SocketAddr, datagram: &mut [u8]) {
         if datagram.len() > DATAGRAM_LENGTH_MAX {
             return;

@@ -5,9 +5,12 @@
 //! the kernel has neither.
 
 mod backlog;
+pub mod data;
 
 use std::io::{self, ErrorKind, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
 
 use quinn_udp::{RecvMeta, Transmit, UdpSocketState};
 use socket2::{Domain, Protocol, Socket, Type};
@@ -15,6 +18,7 @@ use tokio::io::Interest;
 use tokio::net::UdpSocket;
 
 use crate::mesh::socket::backlog::Backlog;
+use crate::mesh::socket::data::DataSocket;
 
 /// Buffers handed to the kernel in one call, each with room for a whole GRO batch. Pages are only
 /// touched once a batch fills them.
@@ -28,6 +32,9 @@ const BACKLOG_BYTES_MAX: usize = 1 << 20;
 
 /// Asked of the kernel for each direction; it grants what its own bound allows.
 const KERNEL_BUFFER_BYTES: usize = 2 << 20;
+
+/// When the kernel has no room and nobody watches for it, sending is tried again after this long.
+const RETRY_AFTER: Duration = Duration::from_millis(1);
 
 /// Why there is no socket.
 #[derive(Debug, thiserror::Error)]
@@ -83,10 +90,29 @@ enum Family {
     Both,
 }
 
+/// Who waits for datagrams.
+#[derive(Debug)]
+enum Io {
+    /// The agent's loop.
+    Loop(UdpSocket),
+    /// The data plane's threads: the runtime does not watch the socket, or every datagram would
+    /// wake the loop as well.
+    Threads(std::net::UdpSocket),
+}
+
+impl AsFd for Io {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Loop(io) => io.as_fd(),
+            Self::Threads(io) => io.as_fd(),
+        }
+    }
+}
+
 /// A bound UDP socket. Its addresses are plain: mapped ones (`::ffff:a.b.c.d`) never leave it.
 #[derive(Debug)]
 pub struct MeshSocket {
-    io: UdpSocket,
+    io: Io,
     state: UdpSocketState,
     family: Family,
     backlog: Backlog,
@@ -120,7 +146,7 @@ impl MeshSocket {
         let io = UdpSocket::from_std(socket.into())?;
         Ok(Self {
             state: UdpSocketState::new((&io).into())?,
-            io,
+            io: Io::Loop(io),
             family,
             backlog: Backlog::new(BACKLOG_BYTES_MAX),
             buffers: vec![0; RECEIVE_BUFFERS * RECEIVE_BUFFER_BYTES],
@@ -133,7 +159,22 @@ impl MeshSocket {
     /// # Errors
     /// The operating system's, which does not occur on a bound socket.
     pub fn local_address(&self) -> io::Result<SocketAddr> {
-        self.io.local_addr()
+        match &self.io {
+            Io::Loop(io) => io.local_addr(),
+            Io::Threads(io) => io.local_addr(),
+        }
+    }
+
+    /// Leaves receiving to the data plane's threads: gives a descriptor for them, and from now on
+    /// only sends.
+    ///
+    /// # Errors
+    /// The operating system's; the socket receives as before then.
+    pub fn leave_receiving(&mut self) -> io::Result<DataSocket> {
+        let data = DataSocket::new(self.io.as_fd().try_clone_to_owned()?.into(), self.family)?;
+        let own = self.io.as_fd().try_clone_to_owned()?;
+        self.io = Io::Threads(own.into());
+        Ok(data)
     }
 
     /// What went through so far.
@@ -148,12 +189,15 @@ impl MeshSocket {
     /// # Errors
     /// The operating system's; the socket is of no use any more.
     pub async fn ready(&self) -> io::Result<()> {
-        let interest = if self.backlog.is_empty() {
-            Interest::READABLE
-        } else {
-            Interest::READABLE.add(Interest::WRITABLE)
-        };
-        self.io.ready(interest).await.map(drop)
+        match &self.io {
+            Io::Loop(io) if self.backlog.is_empty() => io.readable().await,
+            Io::Loop(io) => io.ready(Interest::READABLE.add(Interest::WRITABLE)).await.map(drop),
+            Io::Threads(_) if self.backlog.is_empty() => std::future::pending().await,
+            Io::Threads(_) => {
+                tokio::time::sleep(RETRY_AFTER).await;
+                Ok(())
+            }
+        }
     }
 
     /// Hands each datagram of one batch to `handle`, with where it came from. Returns their number:
@@ -166,7 +210,8 @@ impl MeshSocket {
         let mut slices = self.buffers.chunks_mut(RECEIVE_BUFFER_BYTES).map(IoSliceMut::new);
         let mut slices: [IoSliceMut<'_>; RECEIVE_BUFFERS] =
             std::array::from_fn(|_| slices.next().unwrap_or(IoSliceMut::new(&mut [])));
-        let (io, state) = (&self.io, &self.state);
+        let Io::Loop(io) = &self.io else { return Ok(0) };
+        let state = &self.state;
         let filled =
             io.try_io(Interest::READABLE, || state.recv(io.into(), &mut slices, &mut metas));
         let filled = match filled {
@@ -225,13 +270,13 @@ impl MeshSocket {
     }
 
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
-        let (io, state) = (&self.io, &self.state);
-        match state.try_send(io.into(), transmit) {
+        let state = &self.state;
+        match (state.try_send((&self.io).into(), transmit), &self.io) {
             // Told again under the runtime's eyes, so that it knows to wait for room.
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+            (Err(error), Io::Loop(io)) if error.kind() == ErrorKind::WouldBlock => {
                 io.try_io(Interest::WRITABLE, || state.try_send(io.into(), transmit))
             }
-            sent => sent,
+            (sent, _) => sent,
         }
     }
 }

@@ -27,7 +27,13 @@ const FLOORS: [(&str, u8); 11] = [
 const PURE_ROOMS: [&str; 4] = ["model", "gossip", "reconcile", "mesh"];
 
 /// The thin shells inside a pure room.
-const SHELLS: [&str; 3] = ["src/mesh/socket.rs", "src/mesh/interfaces.rs", "src/mesh/stream"];
+const SHELLS: [&str; 5] = [
+    "src/mesh/socket.rs",
+    "src/mesh/socket",
+    "src/mesh/interfaces.rs",
+    "src/mesh/stream",
+    "src/mesh/tun",
+];
 
 /// What a pure room may not name, and why.
 const IMPURE: [(&str, &str); 27] = [
@@ -63,8 +69,8 @@ const IMPURE: [(&str, &str); 27] = [
 /// Ways to reach a screen: the command line's alone.
 const SCREEN: [&str; 5] = ["println!", "eprintln!", "print!", "eprint!", "indicatif"];
 
-/// The one file that may hold `unsafe`.
-const UNSAFE_FILE: &str = "src/ssh/parent_death.rs";
+/// The files that may hold `unsafe`.
+const UNSAFE_FILES: [&str; 2] = ["src/ssh/parent_death.rs", "src/mesh/tun/kernel.rs"];
 
 /// A broken rule.
 #[derive(Debug, PartialEq)]
@@ -258,13 +264,13 @@ fn check_screen(file: &File) -> Vec<Violation> {
 }
 
 fn check_unsafe(file: &File) -> Vec<Violation> {
-    if file.path == Path::new(UNSAFE_FILE) {
+    if UNSAFE_FILES.iter().any(|path| file.path == Path::new(path)) {
         return Vec::new();
     }
     let mut found = Vec::new();
     for word in ["unsafe", "unsafe_code"] {
         for place in source::find_words(&file.code, word) {
-            found.push(file.at(place, format!("`{word}` outside {UNSAFE_FILE}")));
+            found.push(file.at(place, format!("`{word}` outside {UNSAFE_FILES:?}")));
         }
     }
     found
@@ -366,5 +372,7 @@ fn printing_outside_the_command_line_is_caught() {
 fn unsafe_code_is_caught() {
     assert_caught("src/ssh/mod.rs", "fn a() { unsafe { b() } }", "outside");
     assert_caught("src/mesh/mod.rs", "#![allow(unsafe_code)]", "outside");
-    assert_sound(UNSAFE_FILE, "#![allow(unsafe_code)]\nfn a() { unsafe { b() } }");
+    for path in UNSAFE_FILES {
+        assert_sound(path, "#![allow(unsafe_code)]\nfn a() { unsafe { b() } }");
+    }
 }

@@ -113,6 +113,7 @@ impl Core {
         }
         problems.extend(self.disk_problem.iter().map(|why| format!("not on disk: {why}")));
         problems.extend(self.facts_problem.clone());
+        problems.extend(self.parts.interface.problem());
         match self.loneliness() {
             Some(lonely) => problems.push(lonely),
             None => problems.extend(self.members().iter().filter_map(view::trouble)),
@@ -142,6 +143,7 @@ impl Core {
             started_at: self.started_at,
             endpoints: self.endpoints.clone(),
             document_updates: u64::try_from(self.parts.document.blobs().len()).unwrap_or(u64::MAX),
+            interface: self.parts.interface.summary(),
             links,
             problems,
         }

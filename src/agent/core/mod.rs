@@ -26,6 +26,7 @@ use crate::agent::core::updates::PendingWrite;
 use crate::agent::directory::Directory;
 use crate::agent::error::AgentError;
 use crate::agent::handle::AgentHandle;
+use crate::agent::interface::Interface;
 use crate::agent::machine_file::MachineFile;
 use crate::agent::peer::client::PeerClient;
 use crate::agent::storage::Storage;
@@ -69,6 +70,8 @@ pub struct Parts {
     pub storage: Storage,
     /// Packets.
     pub socket: MeshSocket,
+    /// The network interface. While there is one, its threads receive for the socket.
+    pub interface: Interface,
     /// Links and routes.
     pub mesh: Mesh,
     /// Membership and facts.
@@ -218,9 +221,9 @@ impl Core {
         self.parts.clock.now()
     }
 
-    /// The socket and the lane, for the loop to wait on.
-    pub fn waits(&mut self) -> (&MeshSocket, &mut LaneDriver) {
-        (&self.parts.socket, &mut self.parts.lane)
+    /// The socket, the lane and the interface, for the loop to wait on.
+    pub fn waits(&mut self) -> (&MeshSocket, &mut LaneDriver, &mut Interface) {
+        (&self.parts.socket, &mut self.parts.lane, &mut self.parts.interface)
     }
 
     /// Ends with goodbyes sent.

@@ -11,6 +11,7 @@ use crate::gossip::core::Output as GossipOutput;
 use crate::mesh::output::Output as MeshOutput;
 use crate::mesh::output::Protocol;
 use crate::mesh::stream::trust::Trust;
+use crate::mesh::tun::pump::Arrival;
 use crate::model::identity::NodeId;
 
 impl Core {
@@ -24,6 +25,37 @@ impl Core {
         if let Err(error) = received {
             tracing::debug!(%error, "the socket failed to receive");
         }
+        self.settle();
+    }
+
+    /// Takes what the interface's threads hand over; none when only the plane has events.
+    pub fn receive_arrivals(&mut self, first: Option<Arrival>) {
+        /// Taken before anything else gets a turn.
+        const BATCH: usize = 256;
+        let now = self.now();
+        let mut next = first;
+        for _ in 0..BATCH {
+            match next {
+                Some(Arrival::Datagram { source, mut datagram }) => {
+                    self.parts.mesh.handle_datagram(now, source, &mut datagram);
+                }
+                Some(Arrival::Payload { source, protocol, mut payload }) => {
+                    self.parts.mesh.handle_payload(now, source, protocol, &mut payload);
+                }
+                Some(Arrival::Unsent { destination, protocol, payload }) => {
+                    // Lost like any packet when it cannot even wait.
+                    if let Some(node) = self.parts.directory.node_at(destination) {
+                        let _ = self.parts.mesh.carry(now, node, protocol, &payload);
+                    }
+                }
+                None => {}
+            }
+            next = self.parts.interface.try_next();
+            if next.is_none() {
+                break;
+            }
+        }
+        self.parts.mesh.handle_plane_events(now);
         self.settle();
     }
 

@@ -49,6 +49,7 @@ pub fn text(status: &AgentStatus, now: Timestamp) -> String {
         ("node", format!("{} ({}, {})", status.name, status.node.short(), status.node.address())),
         ("agent", format!("raptor {}, process {}, up {up}", printable(&status.build), status.pid)),
         ("listens", endpoints.join(", ")),
+        ("interface", printable(&status.interface)),
         ("document", format!("{} updates", status.document_updates)),
     ];
     for (key, value) in rows {

@@ -39,6 +39,8 @@ pub struct MeshConfig {
     pub ping_interval_ms: u64,
     /// Milliseconds without an answer after which a link is down.
     pub link_timeout_ms: u64,
+    /// The network interface through which any program reaches the members.
+    pub interface: InterfaceConfig,
 }
 
 impl Default for MeshConfig {
@@ -48,8 +50,37 @@ impl Default for MeshConfig {
             rings: 3,
             ping_interval_ms: 800,
             link_timeout_ms: 4_000,
+            interface: InterfaceConfig::default(),
         }
     }
+}
+
+/// The network interface of a machine in the overlay.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct InterfaceConfig {
+    /// Its name: 1 to 15 letters, digits, `-`, `_` or `.`.
+    pub name: String,
+    /// Whether an agent makes it.
+    pub enabled: InterfaceMode,
+}
+
+impl Default for InterfaceConfig {
+    fn default() -> Self {
+        Self { name: "raptor0".to_owned(), enabled: InterfaceMode::Auto }
+    }
+}
+
+/// When an agent makes the network interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum InterfaceMode {
+    /// When it may, and the machine is not a process that shares its computer (`local`).
+    Auto,
+    /// Always; what stands in the way is a problem that `raptor status` tells.
+    On,
+    /// Never.
+    Off,
 }
 
 /// Finding out who lives.
