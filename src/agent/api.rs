@@ -274,6 +274,42 @@ pub struct SshInfo {
     pub labels: Labels,
 }
 
+/// `POST /v1/echo`: ask a member for an echo through the mesh.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EchoRequest {
+    /// Its name, id or unique beginning of the id.
+    pub node: String,
+    /// Hops the question may make: 1 to 32; without it as many as there are.
+    #[serde(default)]
+    pub ttl: Option<u8>,
+    /// How long to wait, in milliseconds; at most a minute.
+    pub timeout_ms: u64,
+}
+
+/// What came of an [`EchoRequest`]; neither answer nor error when none came in time.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EchoReport {
+    /// The answer.
+    pub answer: Option<EchoAnswer>,
+    /// Why nothing was sent.
+    pub error: Option<String>,
+}
+
+/// An answer to an echo's question.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EchoAnswer {
+    /// Name of the member that answers.
+    pub node: Option<Name>,
+    /// Its mesh address.
+    pub address: std::net::Ipv6Addr,
+    /// Whether it is the member that was asked, and not one on the way.
+    pub is_end: bool,
+    /// Links between here and it, on the question's way.
+    pub hops: u8,
+    /// From the question to the answer, in milliseconds.
+    pub rtt_ms: f64,
+}
+
 /// Any refusal of the API, as the body of a 4xx or 5xx answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ApiError {

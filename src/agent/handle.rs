@@ -8,6 +8,8 @@ use tokio::sync::oneshot;
 use crate::agent::api::AdmitRequest;
 use crate::agent::api::AgentStatus;
 use crate::agent::api::Bootstrap;
+use crate::agent::api::EchoReport;
+use crate::agent::api::EchoRequest;
 use crate::agent::api::LogLine;
 use crate::agent::api::NewTicket;
 use crate::agent::api::SshInfo;
@@ -15,6 +17,8 @@ use crate::agent::api::TicketRequest;
 use crate::agent::api::TicketRow;
 use crate::agent::api::WriteRequest;
 use crate::agent::error::AgentError;
+use crate::agent::mesh_view::MeshView;
+use crate::agent::metrics::Family;
 use crate::config::document::blob::Blob;
 use crate::config::document::versions::Versions;
 use crate::model::identity::NodeId;
@@ -57,6 +61,12 @@ pub enum Command {
     SshInfo(String, Reply<SshInfo>),
     /// A member by name, id or unique prefix of its id.
     Find(String, Reply<Member>),
+    /// Links and routes.
+    Mesh(Reply<MeshView>),
+    /// Numbers for a monitor.
+    Metrics(Reply<Vec<Family>>),
+    /// Asks a member for an echo; answered when it answers, which may be never.
+    Echo(EchoRequest, Reply<EchoReport>),
     /// Ends the agent; with `leave` the others are told goodbye for good.
     Stop {
         /// Whether to say goodbye.

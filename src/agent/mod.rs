@@ -16,6 +16,8 @@ pub mod known_peers;
 pub mod lock;
 pub mod machine;
 pub mod machine_file;
+pub mod mesh_view;
+pub mod metrics;
 mod outside;
 pub mod peer;
 pub mod perform;

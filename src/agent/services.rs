@@ -8,6 +8,8 @@ use tokio::io::duplex;
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc;
 
+use crate::agent::api::EchoReport;
+use crate::agent::api::EchoRequest;
 use crate::agent::api::ExecEvent;
 use crate::agent::api::ExecRequest;
 use crate::agent::api::TerminalRequest;
@@ -17,6 +19,7 @@ use crate::agent::error::AgentError;
 use crate::agent::error::chain;
 use crate::agent::handle::AgentHandle;
 use crate::agent::handle::Command;
+use crate::agent::mesh_view::MeshView;
 use crate::agent::peer::client::Duplex;
 use crate::agent::peer::client::PeerClient;
 use crate::agent::peer::request::Connected;
@@ -36,6 +39,9 @@ const EXEC_QUEUE: usize = 256;
 
 /// Bytes that wait inside a connection to the machine itself.
 const PIPE_SIZE: usize = 64 * 1024;
+
+/// Longest wait for an echo.
+const ECHO_TIMEOUT_MAX: Duration = Duration::from_secs(60);
 
 /// Beyond the program's own limit, how long the way there and back may take.
 const EXEC_SLACK: Duration = Duration::from_secs(10);
@@ -144,6 +150,33 @@ impl Services {
             ((), ()) = async { tokio::join!(running, forwarding) } => {}
             () = events.closed() => {}
         }
+    }
+
+    /// The mesh as the member that `word` names sees it; without a word, as this machine does.
+    ///
+    /// # Errors
+    /// When there is no such member or it cannot be reached.
+    pub async fn mesh(&self, word: Option<String>) -> Result<MeshView, AgentError> {
+        if let Some(word) = word {
+            let member = self.handle.ask(|reply| Command::Find(word, reply)).await?;
+            if member.id != self.me {
+                return self.client.mesh(member.id).await.map_err(|error| {
+                    AgentError::Unavailable(format!("{} is not reached: {error}", member.name))
+                });
+            }
+        }
+        self.handle.ask(Command::Mesh).await
+    }
+
+    /// Asks a member for an echo, and waits for it as long as the request says.
+    ///
+    /// # Errors
+    /// When there is no such member.
+    pub async fn echo(&self, request: EchoRequest) -> Result<EchoReport, AgentError> {
+        let limit = Duration::from_millis(request.timeout_ms).min(ECHO_TIMEOUT_MAX);
+        let asking = self.handle.ask(|reply| Command::Echo(request, reply));
+        let nothing = Ok(EchoReport { answer: None, error: None });
+        tokio::time::timeout(limit, asking).await.unwrap_or(nothing)
     }
 
     /// Opens a terminal on the member that `word` names.

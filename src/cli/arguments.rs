@@ -103,6 +103,9 @@ pub enum Command {
     Ticket(commands::ticket::TicketCommand),
     Members(commands::members::MembersArguments),
     Status(commands::status::StatusArguments),
+    Mesh(commands::mesh::MeshArguments),
+    Ping(commands::ping::PingArguments),
+    Trace(commands::trace::TraceArguments),
     Ssh(commands::ssh::SshArguments),
     Exec(commands::exec::ExecArguments),
     Forward(commands::forward::ForwardArguments),
@@ -139,10 +142,13 @@ impl Command {
             | Self::Join(_)
             | Self::Destroy(_)
             | Self::Prune(_)
+            | Self::Ping(_)
             | Self::Agent(_) => true,
             Self::Ticket(_)
             | Self::Members(_)
             | Self::Status(_)
+            | Self::Mesh(_)
+            | Self::Trace(_)
             | Self::Ssh(_)
             | Self::Exec(_)
             | Self::Forward(_)
@@ -168,6 +174,9 @@ impl Command {
             | Self::Ticket(_)
             | Self::Members(_)
             | Self::Status(_)
+            | Self::Mesh(_)
+            | Self::Ping(_)
+            | Self::Trace(_)
             | Self::Ssh(_)
             | Self::Exec(_)
             | Self::Forward(_)
@@ -231,6 +240,10 @@ mod tests {
             "ssh web-1 --info-only",
             "ssh web-1 -- ls -l",
             "exec --on zone=home --timeout 5s -- uname -a",
+            "mesh --node web-1",
+            "ping web-1 -n 0 -i 200ms -t 5s",
+            "trace web-1 -n 1 -m 5",
+            "agent metrics",
             "forward 8080:web-1:80 [::1]:0:web-2:22",
             "proxy 1080",
             "proxy *:1080 --direct --login-file f",
@@ -282,6 +295,10 @@ mod tests {
             "exec",
             "destroy",
             "destroy --all web-1",
+            "ping",
+            "ping web-1 -i 1ms",
+            "ping web-1 -t 0s",
+            "trace web-1 -m 33",
             "forward",
             "forward 80:web-1",
             "forward 80:web-1:0",

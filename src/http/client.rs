@@ -1,5 +1,7 @@
 //! The client of an agent's API, over its unix socket.
 
+mod looking;
+
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -33,6 +33,7 @@ use tokio::net::UnixListener;
 
 use crate::agent::api::AdmitRequest;
 use crate::agent::api::Bootstrap;
+use crate::agent::api::EchoRequest;
 use crate::agent::api::ExecRequest;
 use crate::agent::api::TerminalRequest;
 use crate::agent::api::TicketRequest;
@@ -41,6 +42,7 @@ use crate::agent::dial::carry;
 use crate::agent::error::AgentError;
 use crate::agent::handle::Command;
 use crate::agent::handle::Reply;
+use crate::agent::metrics;
 use crate::agent::peer::client::Duplex;
 use crate::agent::services::Services;
 use crate::config::home::Home;
@@ -76,6 +78,10 @@ fn router(services: Services) -> Router {
         .route("/v1/tickets", get(tickets).post(create_ticket))
         .route("/v1/tickets/{id}", delete(revoke_ticket))
         .route("/v1/ssh/{node}", get(ssh_info))
+        .route("/v1/mesh", get(mesh))
+        .route("/v1/echo", post(echo))
+        .route("/v1/metrics", get(metric_families))
+        .route("/metrics", get(prometheus))
         .route("/v1/exec", post(exec))
         .route("/v1/terminal/{node}", get(terminal))
         .route("/v1/connect/{node}/{port}", get(connect))
@@ -189,6 +195,33 @@ async fn revoke_ticket(
 
 async fn ssh_info(State(services): State<Services>, Path(node): Path<String>) -> impl IntoResponse {
     ask(&services, |reply| Command::SshInfo(node, reply)).await
+}
+
+#[derive(Deserialize)]
+struct MeshQuery {
+    node: Option<String>,
+}
+
+async fn mesh(
+    State(services): State<Services>,
+    Query(query): Query<MeshQuery>,
+) -> Result<Response, Refusal> {
+    Ok(Json(services.mesh(query.node).await?).into_response())
+}
+
+async fn echo(State(services): State<Services>, bytes: Bytes) -> Result<Response, Refusal> {
+    let request: EchoRequest = body(&bytes)?;
+    Ok(Json(services.echo(request).await?).into_response())
+}
+
+async fn metric_families(State(services): State<Services>) -> impl IntoResponse {
+    ask(&services, Command::Metrics).await
+}
+
+async fn prometheus(State(services): State<Services>) -> Result<Response, Refusal> {
+    let families = services.handle().ask(Command::Metrics).await?;
+    let head = [(CONTENT_TYPE, metrics::CONTENT_TYPE)];
+    Ok((head, metrics::render(&families)).into_response())
 }
 
 async fn exec(State(services): State<Services>, bytes: Bytes) -> Result<Response, Refusal> {

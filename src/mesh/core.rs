@@ -17,6 +17,7 @@ use ring::hmac;
 use crate::mesh::bucket::Bucket;
 use crate::mesh::bucket::Rate;
 use crate::mesh::carry::Waiting;
+use crate::mesh::echo::Echoes;
 use crate::mesh::ends::Ends;
 use crate::mesh::handshake::Handshaker;
 use crate::mesh::handshake::LINK_PROLOGUE;
@@ -85,6 +86,7 @@ pub struct Mesh {
     pub(super) handshakes: Bucket,
     pub(super) ends: Ends,
     pub(super) plane: Arc<Plane>,
+    pub(super) echoes: Echoes,
     pub(super) schedule: Schedule,
     pub(super) outputs: VecDeque<Output>,
 }
@@ -160,6 +162,7 @@ impl Mesh {
             handshakes: Bucket::new(HANDSHAKES, now),
             ends: Ends::new(&key, cluster, settings.suites, now),
             plane: Arc::new(Plane::new(own, settings.rekey_after, settings.reject_after)),
+            echoes: Echoes::new(now),
             schedule,
             outputs: VecDeque::new(),
             settings,

@@ -5,6 +5,7 @@
 //! [`output::Output`]s come out. `docs/mesh.md` describes what goes over the wire.
 
 pub mod core;
+pub mod echo;
 pub mod interfaces;
 pub mod output;
 pub mod plane;

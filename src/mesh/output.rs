@@ -1,9 +1,11 @@
 //! What goes into a mesh and what comes out of it, as plain data.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::mesh::echo::EchoToken;
 use crate::mesh::plane::header::InnerProtocol;
 use crate::model::identity::NodeId;
 
@@ -84,6 +86,19 @@ pub enum Output {
     RoutesChanged,
     /// A neighbour sees this machine at this address.
     ObservedAddress(SocketAddr),
+    /// A question was answered; see [`Mesh::echo`](crate::mesh::core::Mesh::echo).
+    Echoed {
+        /// Names the question.
+        token: EchoToken,
+        /// Who answers.
+        by: NodeId,
+        /// Whether that is the member that was asked, and not one on the way to it.
+        is_end: bool,
+        /// Links between here and who answers, on the question's way.
+        hops: u8,
+        /// From the question to the answer.
+        rtt: Duration,
+    },
 }
 
 /// Why a payload was not sent.

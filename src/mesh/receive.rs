@@ -8,6 +8,7 @@ use bytes::Bytes;
 use crate::mesh::core::IndexOwner;
 use crate::mesh::core::Mesh;
 use crate::mesh::core::canonical;
+use crate::mesh::echo::PROTOCOL_ECHO;
 use crate::mesh::handshake::Accepted;
 use crate::mesh::handshake::Purpose;
 use crate::mesh::handshake::mac;
@@ -337,6 +338,10 @@ impl Mesh {
     }
 
     fn receive_routed(&mut self, now: Moment, peer: Ipv6Addr, routed: &Routed<'_>) {
+        let is_last = routed.destination == self.own || routed.ttl <= 1;
+        if routed.protocol == PROTOCOL_ECHO && is_last {
+            return self.receive_echo(now, routed);
+        }
         let Routed { ttl, destination, source, .. } = *routed;
         if destination == self.own {
             if routed.protocol == PROTOCOL_SESSION {

@@ -71,6 +71,9 @@ impl Core {
             Command::RevokeTicket(id, reply) => self.revoke_ticket(&id, reply),
             Command::SshInfo(word, reply) => answer(reply, self.ssh_info(&word)),
             Command::Find(word, reply) => answer(reply, self.find(&word)),
+            Command::Mesh(reply) => answer(reply, Ok(self.mesh_view())),
+            Command::Metrics(reply) => answer(reply, Ok(self.metrics())),
+            Command::Echo(request, reply) => self.echo(&request, reply),
             Command::Stop { leave, reply } => {
                 answer(reply, Ok(()));
                 self.stop(Stopping::Asked, leave);
@@ -167,7 +170,7 @@ impl Core {
         if self.is_ready() { Ok(self.members()) } else { Err(not_synced()) }
     }
 
-    fn find(&self, word: &str) -> Result<Member, AgentError> {
+    pub(super) fn find(&self, word: &str) -> Result<Member, AgentError> {
         view::find(&self.synced_members()?, word).cloned()
     }
 

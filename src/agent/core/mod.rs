@@ -2,6 +2,7 @@
 
 mod commands;
 mod introduction;
+mod looking;
 mod membership;
 mod network;
 mod remembering;
@@ -19,6 +20,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use crate::agent::admission::KnockAnswer;
+use crate::agent::api::EchoReport;
 use crate::agent::clock::Clock;
 use crate::agent::core::roster::Roster;
 use crate::agent::core::updates::Outgoing;
@@ -26,6 +28,7 @@ use crate::agent::core::updates::PendingWrite;
 use crate::agent::directory::Directory;
 use crate::agent::error::AgentError;
 use crate::agent::handle::AgentHandle;
+use crate::agent::handle::Reply;
 use crate::agent::interface::Interface;
 use crate::agent::machine_file::MachineFile;
 use crate::agent::peer::client::PeerClient;
@@ -34,6 +37,7 @@ use crate::config::document::Document;
 use crate::config::home::Home;
 use crate::gossip::core::Gossip;
 use crate::mesh::core::Mesh;
+use crate::mesh::echo::EchoToken;
 use crate::mesh::output::KnockId;
 use crate::mesh::socket::MeshSocket;
 use crate::mesh::stream::endpoint::StreamEndpoint;
@@ -136,6 +140,8 @@ pub struct Core {
     facts_problem: Option<String>,
     /// The document's members as they were read last.
     roster: OnceCell<Roster>,
+    /// Callers that wait for a member's echo.
+    questions: BTreeMap<EchoToken, Reply<EchoReport>>,
     /// The operating system's name.
     os: String,
     /// When an address that others see us at was believed last, and one that waits its turn.
@@ -195,6 +201,7 @@ impl Core {
             disk_problem: None,
             facts_problem: None,
             roster: OnceCell::new(),
+            questions: BTreeMap::new(),
             os: crate::agent::machine::os_name(),
             observed_at: None,
             observed_next: None,

@@ -104,6 +104,9 @@ impl Core {
                     tracing::info!(node = %node.short(), "link down");
                 }
                 MeshOutput::ObservedAddress(address) => self.observed_address(address),
+                MeshOutput::Echoed { token, by, is_end, hops, rtt } => {
+                    self.echoed(token, by, is_end, hops, rtt);
+                }
                 MeshOutput::RoutesChanged | MeshOutput::KnockAnswered { .. } => {}
             }
         }

@@ -22,6 +22,7 @@ use crate::agent::api::TerminalRequest;
 use crate::agent::error::AgentError;
 use crate::agent::handle::AgentHandle;
 use crate::agent::handle::Command;
+use crate::agent::mesh_view::MeshView;
 use crate::agent::peer::batch::decode_blobs;
 use crate::agent::peer::batch::encode_blobs;
 use crate::agent::peer::request::BODY_SIZE_MAX;
@@ -246,6 +247,19 @@ impl PeerClient {
         if let Err(error) = run.await {
             let _ = events.send(ProcessEvent::Failed(error.to_string())).await;
         }
+    }
+
+    /// The mesh as `node` sees it.
+    ///
+    /// # Errors
+    /// When `node` cannot be reached or answers nonsense.
+    pub async fn mesh(&self, node: NodeId) -> Result<MeshView, AgentError> {
+        within(EXCHANGE_TIMEOUT, async {
+            let (_send, mut receive) = self.open(node, &Request::Mesh).await?;
+            let answer = read(&mut receive).await?;
+            serde_json::from_slice(&answer).map_err(|error| unavailable(&error))
+        })
+        .await
     }
 
     /// Opens a terminal on `node`.

@@ -27,6 +27,8 @@ pub enum Request {
     /// other holds the same, else by its versions; then versions and missing updates of the asking
     /// side, then missing updates of the other.
     Sync,
+    /// The mesh as the asked member sees it: answered by a frame of JSON.
+    Mesh,
     /// New updates of the document: a body of blobs, answered by an empty frame once on disk.
     Push,
     /// Run a program: answered by process frames.
@@ -76,7 +78,11 @@ impl Request {
     pub fn needs_full_role(&self) -> bool {
         match self {
             Self::Exchange | Self::Sync => false,
-            Self::Push | Self::Exec { .. } | Self::Terminal(_) | Self::Connect { .. } => true,
+            Self::Mesh
+            | Self::Push
+            | Self::Exec { .. }
+            | Self::Terminal(_)
+            | Self::Connect { .. } => true,
         }
     }
 }

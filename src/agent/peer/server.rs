@@ -170,6 +170,11 @@ impl PeerServer {
                 within(SHORT_TIMEOUT, self.exchange(node, &mut send, &mut receive)).await
             }
             Request::Sync => within(SHORT_TIMEOUT, self.sync(node, &mut send, &mut receive)).await,
+            Request::Mesh => {
+                let view = self.handle.ask(Command::Mesh).await?;
+                let view = serde_json::to_vec(&view).map_err(|error| invalid(&error))?;
+                write(&mut send, &view).await
+            }
             Request::Push => within(SHORT_TIMEOUT, self.push(node, &mut send, &mut receive)).await,
             Request::Exec { argv, timeout_ms } => {
                 exec(argv, Duration::from_millis(timeout_ms), &mut send, &mut receive).await

@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
 use crate::agent::initialise;
+use crate::agent::metrics;
 use crate::cli::agent_process;
 use crate::cli::commands::connect_stream::join_stdio;
 use crate::cli::commands::status;
@@ -47,6 +48,8 @@ pub enum AgentCommand {
     Supervise,
     /// Ask the agent of this home how it is; 0 when it answers
     Status,
+    /// Print the agent's numbers as Prometheus reads them
+    Metrics,
     /// End the agent of this home
     Stop(StopArguments),
     /// Join standard input and output to the agent's socket
@@ -102,6 +105,14 @@ pub async fn run(invocation: &Invocation, command: AgentCommand) -> Result<ExitS
                 print_json(&answer)?;
             } else {
                 print(&status::text(&answer, SystemTime::now().into()))?;
+            }
+        }
+        AgentCommand::Metrics => {
+            let families = client(invocation)?.metrics().await?;
+            if invocation.format.is_json() {
+                print_json(&families)?;
+            } else {
+                print(&metrics::render(&families))?;
             }
         }
         AgentCommand::Stop(arguments) => stop(&client(invocation)?, arguments.leave).await?,

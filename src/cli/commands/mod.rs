@@ -22,6 +22,8 @@ pub mod exec;
 pub mod forward;
 pub mod join;
 pub mod members;
+pub mod mesh;
+pub mod ping;
 pub mod proxy;
 pub mod prune;
 pub mod slave;
@@ -29,6 +31,7 @@ pub mod spawn;
 pub mod ssh;
 pub mod status;
 pub mod ticket;
+pub mod trace;
 pub mod version;
 
 /// Runs a command to its end.
@@ -101,6 +104,9 @@ async fn dispatch(
         Command::Join(arguments) => join::run(invocation, arguments, interrupt).await,
         Command::Ticket(command) => ticket::run(invocation, command).await,
         Command::Members(arguments) => members::run(invocation, &arguments).await,
+        Command::Mesh(arguments) => mesh::run(invocation, &arguments).await,
+        Command::Ping(arguments) => ping::run(invocation, arguments, interrupt).await,
+        Command::Trace(arguments) => trace::run(invocation, &arguments).await,
         Command::Status(_) => status::run(invocation).await,
         Command::Ssh(arguments) => ssh::run(invocation, arguments).await,
         Command::Exec(arguments) => exec::run(invocation, arguments).await,

@@ -10,6 +10,7 @@ use crate::cli::error::CliError;
 pub mod duration;
 pub mod exec;
 pub mod members;
+pub mod mesh;
 pub mod progress;
 pub mod table;
 

@@ -11,6 +11,7 @@ mod entering;
 mod hosts;
 mod leaving;
 mod local;
+mod looking;
 mod loopback;
 mod namespaces;
 mod refusals;

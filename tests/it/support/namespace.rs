@@ -23,20 +23,52 @@ pub struct Pair {
 /// `setns` into the user namespace as well, where there is one of our own.
 const ENTER: [&str; 2] = ["--preserve-credentials", "-n"];
 
+/// What holds a namespace: it does nothing else.
+const HOLD: [&str; 3] = ["sh", "-c", "ip link set lo up && echo ready && exec tail -f /dev/null"];
+
+/// Namespaces in a row, each with a cable to the next and to nobody else.
+pub struct Row {
+    pub places: Vec<Namespace>,
+}
+
+impl Row {
+    /// Makes `count` of them. The cable between places N and N + 1 is called `cableN` on both
+    /// sides, with the addresses 10.99.N.1 and 10.99.N.2.
+    ///
+    /// # Panics
+    /// When the kernel does not allow it.
+    pub fn new(sandbox: &Sandbox, count: usize) -> Self {
+        let first = Namespace::first(sandbox, "");
+        let rest = (1..count).map(|_| Namespace::beside(sandbox, &first, "")).collect::<Vec<_>>();
+        let places: Vec<Namespace> = std::iter::once(first).chain(rest).collect();
+        for (number, pair) in places.windows(2).enumerate() {
+            let name = format!("cable{number}");
+            let other = pair[1].pid();
+            pair[0]
+                .ip(sandbox, &format!("link add {name} type veth peer name {name} netns {other}"));
+            for (end, place) in pair.iter().enumerate() {
+                let address = format!("10.99.{number}.{}/24", end + 1);
+                place.ip(sandbox, &format!("address add {address} dev {name}"));
+                place.ip(sandbox, &format!("link set {name} up"));
+            }
+        }
+        Self { places }
+    }
+
+    /// Cuts the cable after place `number`.
+    pub fn cut(&self, sandbox: &Sandbox, number: usize) {
+        self.places[number].ip(sandbox, &format!("link set cable{number} down"));
+    }
+}
+
 impl Pair {
     /// Makes them.
     ///
     /// # Panics
     /// When the kernel does not allow it.
     pub fn new(sandbox: &Sandbox) -> Self {
-        let is_root = rustix::process::geteuid().is_root();
-        let hold = ["sh", "-c", "ip link set lo up && echo ready && exec tail -f /dev/null"];
-        let first = if is_root { vec!["-n"] } else { vec!["-r", "-n"] };
-        let left = sandbox.program("unshare").args(first).args(hold).start();
-        let left = Namespace { holder: ready(left), address: "10.99.0.1" };
-        // Within the first one's user namespace, so that one `ip` reaches both.
-        let right = left.enter(sandbox, "unshare").arg("-n").args(hold).start();
-        let right = Namespace { holder: ready(right), address: "10.99.0.2" };
+        let left = Namespace::first(sandbox, "10.99.0.1");
+        let right = Namespace::beside(sandbox, &left, "10.99.0.2");
         let other = right.pid();
         left.ip(sandbox, &format!("link add cable type veth peer name cable netns {other}"));
         for end in [&left, &right] {
@@ -58,6 +90,19 @@ impl Pair {
 }
 
 impl Namespace {
+    fn first(sandbox: &Sandbox, address: &'static str) -> Self {
+        let is_root = rustix::process::geteuid().is_root();
+        let first = if is_root { vec!["-n"] } else { vec!["-r", "-n"] };
+        let holder = sandbox.program("unshare").args(first).args(HOLD).start();
+        Self { holder: ready(holder), address }
+    }
+
+    /// Within the first one's user namespace, so that one `ip` reaches both.
+    fn beside(sandbox: &Sandbox, first: &Self, address: &'static str) -> Self {
+        let holder = first.enter(sandbox, "unshare").arg("-n").args(HOLD).start();
+        Self { holder: ready(holder), address }
+    }
+
     fn pid(&self) -> String {
         self.holder.pid().to_string()
     }
