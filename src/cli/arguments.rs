@@ -115,6 +115,8 @@ pub enum Command {
     Prune(commands::prune::PruneArguments),
     Clean(commands::clean::CleanArguments),
     #[command(subcommand)]
+    Compute(commands::compute::ComputeCommand),
+    #[command(subcommand)]
     Config(commands::config::ConfigCommand),
     #[command(subcommand)]
     Context(commands::context::ContextCommand),
@@ -155,6 +157,7 @@ impl Command {
             | Self::Proxy(_)
             | Self::Evict(_)
             | Self::Clean(_)
+            | Self::Compute(_)
             | Self::Config(_)
             | Self::Context(_)
             | Self::Completion(_)
@@ -183,7 +186,8 @@ impl Command {
             | Self::Proxy(_)
             | Self::Evict(_)
             | Self::Destroy(_)
-            | Self::Prune(_) => true,
+            | Self::Prune(_)
+            | Self::Compute(_) => true,
             Self::Clean(_)
             | Self::Config(_)
             | Self::Context(_)

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::compute::DRIVERS;
+use crate::compute::cloud::error::CloudCause;
 use crate::model::name::Name;
 
 /// A step of a back-end that failed. The cause is its source.
@@ -146,6 +147,9 @@ pub enum Cause {
         /// The last lines of its console.
         said: String,
     },
+    /// A cloud did not do it.
+    #[error(transparent)]
+    Cloud(#[from] CloudCause),
     /// Its processes outlived `SIGKILL`.
     #[error("its process {pid} does not end")]
     DoesNotEnd {
@@ -214,6 +218,7 @@ impl Cause {
             Self::DidNotBoot { .. } => {
                 "the image needs /bin/sh, ssh-keygen and sshd: choose another `image`".to_owned()
             }
+            Self::Cloud(cause) => cause.hint(),
             Self::DoesNotEnd { pid } => format!("see what holds process {pid}, then destroy it again"),
             Self::Io { path, .. } => {
                 format!("see that {} and its parents are yours and writable", path.display())

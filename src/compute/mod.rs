@@ -3,6 +3,8 @@
 //! A back-end puts the id of the wish (the intent) on the machine it makes, so that whoever looks
 //! later finds it again, whatever crashed in between. `conformance.rs` says what all must keep to.
 
+pub mod catalog;
+pub mod cloud;
 pub mod docker;
 pub mod error;
 pub mod local;
@@ -18,6 +20,8 @@ use futures_util::future::BoxFuture;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::compute::catalog::Catalog;
+use crate::compute::cloud::settings::CloudSettings;
 use crate::compute::docker::Docker;
 use crate::compute::docker::settings::DockerSettings;
 use crate::compute::error::Cause;
@@ -71,6 +75,14 @@ pub trait Compute: Send + Sync {
     /// # Errors
     /// When the machine may still be there.
     fn destroy<'a>(&'a self, machine: &'a Machine) -> Work<'a, ()>;
+
+    /// What there is to choose from; none where there is nothing to choose.
+    ///
+    /// # Errors
+    /// When the back-end cannot be asked.
+    fn catalog(&self) -> Work<'_, Option<Catalog>> {
+        Box::pin(async { Ok(None) })
+    }
 }
 
 /// A back-end that is ready to make machines.
@@ -81,7 +93,7 @@ pub struct Availability {
 }
 
 /// The drivers that [`open`] knows.
-pub const DRIVERS: [&str; 2] = ["docker", "local"];
+pub const DRIVERS: [&str; 6] = ["digitalocean", "docker", "hetzner", "linode", "local", "vultr"];
 
 /// Opens the back-end of compute type `compute_type`.
 ///
@@ -120,6 +132,14 @@ pub fn open(
             settings.check().map_err(refuse)?;
             Ok(Box::new(Docker::new(compute_type, settings)))
         }
+        cloud if cloud::DRIVERS.contains(&cloud) => {
+            let settings: CloudSettings = typed(parameters).map_err(refuse)?;
+            settings.check().map_err(refuse)?;
+            match cloud::open(compute_type, cloud, settings) {
+                Some(opened) => Ok(Box::new(opened)),
+                None => Err(refuse(Cause::UnknownDriver { driver })),
+            }
+        }
         _ => Err(refuse(Cause::UnknownDriver { driver })),
     }
 }
@@ -151,7 +171,10 @@ mod tests {
     #[test]
     fn wrong_settings_name_the_key_and_what_was_expected() {
         for (settings, expected) in [
-            (json!({"driver": "dokcer"}), "\"dokcer\" is no driver (docker, local)"),
+            (
+                json!({"driver": "dokcer"}),
+                "\"dokcer\" is no driver (digitalocean, docker, hetzner, linode, local, vultr)",
+            ),
             (json!({"driver": "docker", "imgae": "x"}), "unknown field `imgae`"),
             (json!({"driver": "docker", "image": 3}), "image: invalid type"),
             (json!({"driver": "docker", "image": "-v"}), "image: \"-v\" is no image name"),

@@ -7,7 +7,9 @@ use serde_json::{Map, Value};
 
 use crate::config::error::{Problem, Source, nearest};
 use crate::config::path::Path;
-use crate::config::schema::compute::{DRIVERS, DockerParameters, LocalParameters};
+use crate::config::schema::compute::{
+    CLOUDS, CloudParameters, DRIVERS, DockerParameters, LocalParameters,
+};
 use crate::config::schema::{CONFIG_VERSION, Config};
 use crate::config::typed::{Place, read};
 
@@ -84,6 +86,9 @@ impl Check {
             match compute_type.driver.as_str() {
                 "local" => self.parameters::<LocalParameters>(name, parameters),
                 "docker" => self.parameters::<DockerParameters>(name, parameters),
+                cloud if CLOUDS.contains(&cloud) => {
+                    self.parameters::<CloudParameters>(name, parameters);
+                }
                 "" => {
                     let what = format!("the driver is missing: one of {}", DRIVERS.join(", "));
                     self.refuse(&["compute_types", name], what);

@@ -13,6 +13,7 @@ pub mod order;
 pub mod probe;
 pub mod script;
 pub mod service;
+pub mod settle;
 pub mod slave;
 pub mod steps;
 pub mod undo;

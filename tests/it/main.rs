@@ -8,6 +8,7 @@
 )]
 
 mod arrows;
+mod cloud;
 mod dependencies;
 mod e2e;
 mod source;

@@ -8,6 +8,7 @@ mod entrance;
 pub mod founding;
 pub mod job;
 pub mod local;
+mod login;
 pub mod make;
 mod modules;
 mod remote;

@@ -26,6 +26,8 @@ use crate::agent::perform::door::Way;
 use crate::agent::perform::entrance::WayIn;
 use crate::agent::perform::job::Failure;
 use crate::agent::perform::job::MachineJob;
+use crate::agent::perform::login::log_in;
+use crate::agent::perform::login::settled;
 use crate::agent::perform::make::Reached;
 use crate::agent::perform::make::admission;
 use crate::agent::perform::make::admit;
@@ -45,7 +47,6 @@ use crate::provision::order::Order;
 use crate::provision::slave::slave;
 use crate::ssh::host::Command;
 use crate::ssh::host::Host;
-use crate::ssh::openssh::OpenSshHost;
 use crate::ssh::target::SshTarget;
 
 /// Where OpenSSH listens when nobody says.
@@ -73,9 +74,8 @@ impl Site {
         );
         let order = self.order(job, &target, reached.founds(), &challenge)?;
         let needs_sudo = target.destination.user.as_deref() != Some("root");
-        let host = OpenSshHost::connect(target)
-            .await
-            .map_err(|error| Failure::at("log in", chain(&error.cause)).with_hint(error.hint()))?;
+        let patience = self.patience(job);
+        let host = log_in(target, patience).await?;
         if let Some(Access::Ssh { host_keys, .. }) = &mut reached.access
             && host_keys.is_empty()
         {
@@ -83,6 +83,10 @@ impl Site {
         }
         let host: Arc<dyn Host> = Arc::new(host);
         reached.has_begun = true;
+        if !patience.is_zero() {
+            progress.stage(&title, "waiting for cloud-init");
+            settled(host.as_ref(), needs_sudo).await?;
+        }
         let gate = Gate {
             site: self,
             job,

@@ -18,6 +18,8 @@ use crate::agent::perform::job::Failure;
 use crate::agent::perform::job::MachineJob;
 use crate::compute;
 use crate::compute::Compute;
+use crate::compute::cloud::DRIVERS as CLOUDS;
+use crate::compute::cloud::settings::BOOT_TIMEOUT_DEFAULT;
 use crate::config::home::Home;
 use crate::config::module::Modules;
 use crate::config::schema::Config;
@@ -166,6 +168,18 @@ impl Performer {
     pub fn listen(&self, compute_type: &str) -> Option<SocketAddr> {
         let settings = self.inner.config.compute_types.get(compute_type)?;
         settings.parameters.get("listen")?.as_str()?.parse().ok()
+    }
+
+    /// How long a machine that was just made may take until it lets us in; nothing where it does
+    /// from the start.
+    #[must_use]
+    pub fn boot_patience(&self, compute_type: &str) -> Duration {
+        let settings = self.inner.config.compute_types.get(compute_type);
+        let Some(settings) = settings.filter(|it| CLOUDS.contains(&it.driver.as_str())) else {
+            return Duration::ZERO;
+        };
+        let given = settings.parameters.get("boot_timeout_ms").and_then(Value::as_u64);
+        given.map_or(BOOT_TIMEOUT_DEFAULT, Duration::from_millis)
     }
 
     /// A machine that a back-end made: its address may have been another machine's before, so its

@@ -13,6 +13,7 @@ use crate::cli::invocation::Invocation;
 pub mod agent;
 pub mod clean;
 pub mod completion;
+pub mod compute;
 pub mod config;
 pub mod connect_stream;
 pub mod context;
@@ -116,6 +117,7 @@ async fn dispatch(
         Command::Destroy(arguments) => destroy::run(invocation, arguments, interrupt).await,
         Command::Prune(_) => prune::run(invocation, interrupt).await,
         Command::Clean(_) => clean::run(invocation).await,
+        Command::Compute(command) => compute::run(invocation, command).await,
         Command::Config(command) => config::run(invocation, command).await,
         Command::Context(command) => context::run(invocation, command),
         Command::Agent(command) => Box::pin(agent::run(invocation, command)).await,

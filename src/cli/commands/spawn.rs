@@ -1,16 +1,13 @@
 //! `raptor spawn`
 
 use clap::Args;
-use serde_json::json;
 
+use crate::cli::commands::compute;
 use crate::cli::commands::members;
 use crate::cli::error::CliError;
 use crate::cli::exit_status::ExitStatus;
-use crate::cli::hands;
 use crate::cli::interrupt::Interrupt;
 use crate::cli::invocation::Invocation;
-use crate::cli::output::print;
-use crate::cli::output::print_json;
 use crate::cli::perform;
 use crate::cli::perform::Done;
 use crate::cli::perform::Request;
@@ -92,7 +89,7 @@ pub async fn run(
     interrupt: Interrupt,
 ) -> Result<ExitStatus, CliError> {
     if arguments.check_available {
-        return check_available(invocation, arguments.compute_type).await;
+        return compute::check(invocation, arguments.compute_type).await;
     }
     let request = SpawnRequest::from(arguments);
     let shows_members = request.join;
@@ -106,18 +103,4 @@ pub async fn run(
             Ok(status)
         }
     }
-}
-
-/// Says whether the back-end could make machines, and makes none.
-async fn check_available(
-    invocation: &Invocation,
-    compute_type: Option<String>,
-) -> Result<ExitStatus, CliError> {
-    let (name, summary) = hands::check_available(invocation, compute_type).await?;
-    if invocation.format.is_json() {
-        print_json(&json!({ "compute_type": name, "available": true, "summary": summary }))?;
-    } else {
-        print(&format!("{name}: {summary}\n"))?;
-    }
-    Ok(ExitStatus::DONE)
 }

@@ -1,6 +1,7 @@
 //! From a request to a plan, and from the plan to machines: the command line's side of the planner
 //! and of the performer.
 
+pub mod back_ends;
 mod entering;
 mod known;
 mod own_machine;
@@ -18,7 +19,6 @@ use crate::agent::perform::job::Failure;
 use crate::agent::perform::job::machine_jobs;
 use crate::agent::perform::settings::PerformSettings;
 use crate::agent::perform::settings::Performer;
-use crate::agent::perform::settings::back_end_settings;
 use crate::cli::configuration;
 use crate::cli::connection;
 use crate::cli::connection::Connection;
@@ -35,8 +35,6 @@ use crate::cli::perform::Request;
 use crate::cli::perform::SlaveRequest;
 use crate::cli::perform::SpawnRequest;
 use crate::cli::perform::UNDONE;
-use crate::compute;
-use crate::compute::error::ComputeError;
 use crate::config::error::nearest;
 use crate::config::home::Home;
 use crate::config::module::Modules;
@@ -161,30 +159,6 @@ fn slave_request(known: &Known, request: &SlaveRequest, cluster: Name) -> slave:
         join: request.join,
         cluster,
     }
-}
-
-/// Whether the back-end of a compute type, or of the configured one, could make machines: its
-/// name, and what would make them.
-///
-/// # Errors
-/// What stands in the way.
-pub async fn check_available(
-    invocation: &Invocation,
-    compute_type: Option<String>,
-) -> Result<(String, String), CliError> {
-    let connection = connection::open_if_any(invocation).await?;
-    let document = match &connection {
-        Some(connection) => Some(connection.client.document().await?),
-        None => None,
-    };
-    let config = config_of(invocation, document.as_ref())?;
-    let name = compute_type.unwrap_or_else(|| config.default_compute_type.clone());
-    let folder = Home::new(&invocation.home).machines_folder();
-    let settings = back_end_settings(&config, &name).map_err(failure)?;
-    let told = |error: &ComputeError| user(error).with_hint(error.hint());
-    let back_end = compute::open(&name, &settings, &folder).map_err(|error| told(&error))?;
-    let available = back_end.check().await.map_err(|error| told(&error))?;
-    Ok((name, available.summary))
 }
 
 /// Performs `plan`. One outcome a machine.

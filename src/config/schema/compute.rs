@@ -1,5 +1,7 @@
 //! Ways to get a machine, and what a machine becomes.
 
+use std::path::PathBuf;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -8,13 +10,13 @@ use serde_json::{Map, Value};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ComputeType {
-    /// Which back-end drives it: `local` or `docker`.
+    /// Which back-end drives it: `local`, `docker`, or a cloud such as `digitalocean`.
     pub driver: String,
     /// Whether it may be used.
     pub available: bool,
     /// What it is, for people.
     pub description: String,
-    /// The driver's own keys: see [`LocalParameters`] and [`DockerParameters`].
+    /// The driver's own keys: see [`LocalParameters`], [`DockerParameters`], [`CloudParameters`].
     #[serde(flatten)]
     pub parameters: Map<String, Value>,
 }
@@ -31,7 +33,10 @@ impl Default for ComputeType {
 }
 
 /// Drivers that are built in.
-pub const DRIVERS: [&str; 2] = ["docker", "local"];
+pub const DRIVERS: [&str; 6] = ["digitalocean", "docker", "hetzner", "linode", "local", "vultr"];
+
+/// Those of them that are clouds.
+pub const CLOUDS: [&str; 4] = ["digitalocean", "hetzner", "linode", "vultr"];
 
 /// What the driver `local` takes: nothing. Machines are processes on this computer.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
@@ -54,6 +59,32 @@ pub struct DockerParameters {
     pub network: Option<String>,
     /// More arguments for `docker run`, such as `--memory=1g`.
     pub run_arguments: Vec<String>,
+}
+
+/// What the drivers of clouds take: machines are rented.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct CloudParameters {
+    /// The API's address, in the place of the provider's own.
+    pub api: Option<String>,
+    /// A file of mode 0600 with the token, where the environment has none.
+    pub token_file: Option<PathBuf>,
+    /// Where machines are made.
+    pub region: String,
+    /// How large they are.
+    pub size: String,
+    /// What they boot from: a name, or the provider's id.
+    pub image: String,
+    /// The private network (VPC, subnet) that they are put on.
+    pub network: Option<String>,
+    /// The firewall, or security group, that they are put behind.
+    pub firewall: Option<String>,
+    /// Whether they get an IPv6 address.
+    pub ipv6: bool,
+    /// Tags to put on them besides raptor's own.
+    pub tags: Vec<String>,
+    /// How long a machine may take until it is there and lets us in.
+    pub boot_timeout_ms: Option<u64>,
 }
 
 /// What a machine is provisioned to be.

@@ -1,6 +1,7 @@
 //! On hosts of their own: containers with a real sshd, on networks that the test made.
 
 mod chain;
+mod cloud;
 mod docker;
 mod harness;
 mod join;
