@@ -49,7 +49,7 @@ pub async fn run(invocation: &Invocation) -> Result<ExitStatus, CliError> {
         let _ = stopped.await;
     }));
     tracing::info!(home = %home.root().display(), "the agent runs");
-    let (lock, ended) = started.run().await;
+    let (lock, ended) = Box::pin(started.run()).await;
     drop(stop);
     let _ = tokio::time::timeout(STOP_GRACE, serving).await;
     // A socket that stays behind is replaced at the next start, which waits for the lock: it is

@@ -14,9 +14,8 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use ring::hmac;
 
-use crate::mesh::bucket::Bucket;
-use crate::mesh::bucket::Rate;
 use crate::mesh::carry::Waiting;
+use crate::mesh::cookie::Doorkeeper;
 use crate::mesh::echo::Echoes;
 use crate::mesh::ends::Ends;
 use crate::mesh::handshake::Handshaker;
@@ -45,9 +44,6 @@ use crate::model::time::Timestamp;
 
 /// Longest payload [`Mesh::send`] takes, in bytes.
 pub const SEND_LENGTH_MAX: usize = DATAGRAM_LENGTH_MAX - OVERHEAD;
-
-/// Handshakes answered at once, and per second from then on: two scalar multiplications each.
-const HANDSHAKES: Rate = Rate { burst: 512, per_second: 256 };
 
 /// One machine's part of the mesh.
 pub struct Mesh {
@@ -83,7 +79,9 @@ pub struct Mesh {
     pub(super) waiting: BTreeMap<Ipv6Addr, VecDeque<Waiting>>,
     pub(super) guests: Guests,
     pub(super) knocking: Option<Knocking>,
-    pub(super) handshakes: Bucket,
+    pub(super) doorkeeper: Doorkeeper,
+    /// First messages that cost curve arithmetic.
+    pub(super) initiations_read: u64,
     pub(super) ends: Ends,
     pub(super) plane: Arc<Plane>,
     pub(super) echoes: Echoes,
@@ -137,7 +135,6 @@ impl Mesh {
             own_mac_key: mac_key(&key.node_id(), cluster),
             cluster,
             boot: random.next_u64(),
-            random,
             clock: HandshakeClock { wall, start: now, last: 0 },
             links: BTreeMap::new(),
             by_static_key: BTreeMap::new(),
@@ -159,7 +156,9 @@ impl Mesh {
             waiting: BTreeMap::new(),
             guests: Guests::default(),
             knocking: None,
-            handshakes: Bucket::new(HANDSHAKES, now),
+            doorkeeper: Doorkeeper::new(&mut random, now),
+            initiations_read: 0,
+            random,
             ends: Ends::new(&key, cluster, settings.suites, now),
             plane: Arc::new(Plane::new(own, settings.rekey_after, settings.reject_after)),
             echoes: Echoes::new(now),

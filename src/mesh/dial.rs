@@ -20,6 +20,8 @@ pub struct Attempt {
     pub initiated: Initiated,
     /// The first message.
     pub datagram: Vec<u8>,
+    /// Cookies taken for it.
+    pub challenges: u8,
     remaining: VecDeque<SocketAddr>,
 }
 
@@ -147,7 +149,7 @@ impl Attempt {
     /// A handshake whose first message is `datagram`.
     #[must_use]
     pub fn new(index: u32, initiated: Initiated, datagram: Vec<u8>) -> Self {
-        Self { index, initiated, datagram, remaining: VecDeque::new() }
+        Self { index, initiated, datagram, challenges: 0, remaining: VecDeque::new() }
     }
 }
 

@@ -20,6 +20,7 @@ use crate::mesh::plane::session::EndSession;
 use crate::mesh::plane::suite::Suites;
 use crate::mesh::schedule::Timer;
 use crate::mesh::session_message::SessionMessage;
+use crate::mesh::wire::Frame;
 use crate::mesh::wire::PROTOCOL_SESSION;
 use crate::mesh::wire::Routed;
 use crate::model::cluster::ClusterId;
@@ -64,6 +65,8 @@ pub(super) struct End {
     pub(super) boot: Option<u64>,
     /// Highest timestamp of a handshake it began; a copy of an older one is refused.
     pub(super) timestamp: Option<u64>,
+    /// The neighbour that handed over its last message: the way back while routes are not known.
+    pub(super) via: Option<Ipv6Addr>,
     pub(super) attempt: Option<Attempt>,
     tries: u32,
     retry_at: Moment,
@@ -169,7 +172,8 @@ impl Mesh {
 
     fn begin_session(&mut self, now: Moment, peer: Ipv6Addr) {
         // Routes tell those who wait when there is one.
-        if !self.routes.contains_key(&peer) {
+        let via = self.ends.by_address.get(&peer).and_then(|end| end.via);
+        if !self.routes.contains_key(&peer) && !via.is_some_and(|via| self.live.contains(&via)) {
             return;
         }
         let (index, seed, jitter) = (self.free_end_index(), self.seed(), self.jitter());
@@ -205,15 +209,21 @@ impl Mesh {
         let source = self.own;
         let protocol = PROTOCOL_SESSION;
         let routed = Routed { ttl: TTL, destination: peer, source, protocol, payload: &payload };
-        self.forward(now, &routed, None);
+        let via = self.ends.by_address.get(&peer).and_then(|end| end.via);
+        if !self.forward(now, &routed, None)
+            && let Some(via) = via
+        {
+            self.transmit(via, &Frame::Routed(routed));
+        }
     }
 
     /// A packet came for a session that is not here, it says from `source`: one side was started
     /// anew, or has lost its keys.
-    pub(super) fn session_unknown(&mut self, now: Moment, source: Ipv6Addr) {
+    pub(super) fn session_unknown(&mut self, now: Moment, source: Ipv6Addr, neighbour: Ipv6Addr) {
         let current = self.ends.by_address.get(&source).and_then(|end| end.current.as_ref());
         let settled = current.is_none_or(|one| now.since(one.created_at) >= SETTLED_AFTER);
         if settled && self.links.contains_key(&source) && self.ends.unknown.take(now) {
+            self.ends.by_address.entry(source).or_default().via = Some(neighbour);
             self.want_session(now, source);
         }
     }

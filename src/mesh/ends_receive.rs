@@ -40,7 +40,7 @@ impl Budget {
 
     /// Whether an initiation may be looked at. The narrowest bound goes first, so that one source
     /// takes nothing from the others.
-    fn take(&mut self, now: Moment, neighbour: Ipv6Addr, source: Ipv6Addr) -> bool {
+    pub(super) fn take(&mut self, now: Moment, neighbour: Ipv6Addr, source: Ipv6Addr) -> bool {
         let (bucket, sources) = self
             .neighbours
             .entry(neighbour)
@@ -77,7 +77,7 @@ impl Mesh {
             Some(SessionMessage::Initiation { sender, noise })
                 if self.ends.budget.take(now, neighbour, source) =>
             {
-                self.receive_session_initiation(now, source, sender, noise);
+                self.receive_session_initiation(now, (neighbour, source), sender, noise);
             }
             Some(SessionMessage::Response { sender, receiver, noise }) => {
                 self.receive_session_response(now, source, sender, receiver, noise);
@@ -89,7 +89,7 @@ impl Mesh {
     fn receive_session_initiation(
         &mut self,
         now: Moment,
-        source: Ipv6Addr,
+        (neighbour, source): (Ipv6Addr, Ipv6Addr),
         sender: u32,
         noise: &[u8],
     ) {
@@ -113,6 +113,7 @@ impl Mesh {
             return;
         }
         end.timestamp = Some(hello.timestamp);
+        end.via = Some(neighbour);
         self.answer_session(now, source, sender, accepted);
     }
 

@@ -23,9 +23,9 @@ use snow::types::Hash;
 use snow::types::Random;
 use zeroize::Zeroizing;
 
+use crate::mesh::plane::keys::Keys;
 use crate::mesh::plane::suite::Suite;
 use crate::mesh::plane::suite::Suites;
-use crate::mesh::session::Keys;
 use crate::mesh::wire::MAC_LENGTH;
 use crate::mesh::wire::Reader;
 use crate::mesh::wire::write_endpoint;
@@ -313,5 +313,41 @@ mod tests {
         let (_, first) = side(0, 0).initiate(&remote, Purpose::Link, 5, 6, [1; 32]).unwrap();
         assert!(side(1, 1).accept(&first, [2; 32]).is_none());
         assert!(side(2, 0).accept(&first, [2; 32]).is_none());
+    }
+
+    /// A downgrade would be a changed offer or a changed choice: no bit of either can be changed.
+    #[test]
+    fn no_bit_of_a_handshake_can_be_changed() {
+        let (one, two) = (side(0, 0), side(1, 0));
+        let remote = key(1).node_id().to_x25519();
+        let (mut initiated, first) = one.initiate(&remote, Purpose::Link, 5, 6, [1; 32]).unwrap();
+        for place in 0..first.len() {
+            let mut bent = first.clone();
+            bent[place] ^= 1 << (place % 8);
+            assert!(two.accept(&bent, [2; 32]).is_none(), "byte {place} of the first message");
+        }
+        let (_, second) = two.accept(&first, [2; 32]).unwrap().answer(8, None).unwrap();
+        for place in 0..second.len() {
+            let mut bent = second.clone();
+            bent[place] ^= 1 << (place % 8);
+            assert!(initiated.finish(&bent).is_none(), "byte {place} of the second message");
+        }
+        assert_eq!(initiated.finish(&second).unwrap().1.suite, Suite::Aes256Gcm);
+    }
+
+    #[test]
+    fn a_suite_that_was_not_offered_is_refused() {
+        let portable = handshaker(0, 0, Suites::PORTABLE);
+        let remote = key(1).node_id().to_x25519();
+        let begun = portable.initiate(&remote, Purpose::Link, 5, 6, [1; 32]);
+        let (mut initiated, first) = begun.unwrap();
+        let mut accepted = side(1, 0).accept(&first, [2; 32]).unwrap();
+        assert_eq!(accepted.suite, Suite::ChaCha20Poly1305);
+        accepted.suite = Suite::Aes256Gcm;
+        let (_, second) = accepted.answer(8, None).unwrap();
+        assert!(initiated.finish(&second).is_none());
+        let none = handshaker(0, 0, Suites::from_byte(0));
+        let (_, first) = none.initiate(&remote, Purpose::Link, 5, 6, [1; 32]).unwrap();
+        assert!(side(1, 0).accept(&first, [2; 32]).is_none());
     }
 }

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use rand::Rng;
 use ring::hmac;
 
+use crate::mesh::challenge::write_initiation;
 use crate::mesh::core::IndexOwner;
 use crate::mesh::core::Mesh;
 use crate::mesh::core::canonical;
@@ -16,7 +17,6 @@ use crate::mesh::dial::Step;
 use crate::mesh::handshake::Handshaker;
 use crate::mesh::handshake::LINK_PROLOGUE;
 use crate::mesh::handshake::Purpose;
-use crate::mesh::handshake::mac;
 use crate::mesh::handshake::mac_key;
 use crate::mesh::output::KnockId;
 use crate::mesh::output::Output;
@@ -27,7 +27,6 @@ use crate::mesh::transfer::Incoming;
 use crate::mesh::transfer::Outgoing;
 use crate::mesh::wire::Frame;
 use crate::mesh::wire::Probe;
-use crate::mesh::wire::write_initiation;
 use crate::model::identity::NodeId;
 use crate::model::identity::SecretKey;
 use crate::model::time::Moment;
@@ -141,9 +140,10 @@ impl Guests {
 /// The own knock.
 pub(super) struct Knocking {
     handshaker: Handshaker,
+    pub(super) host: NodeId,
     static_key: [u8; 32],
     mac_key: hmac::Key,
-    endpoints: Vec<SocketAddr>,
+    pub(super) endpoints: Vec<SocketAddr>,
     request: Vec<u8>,
     pub(super) dial: Dial,
     visit: Option<Visit>,
@@ -170,6 +170,7 @@ impl Mesh {
         };
         self.knocking = Some(Knocking {
             handshaker,
+            host,
             static_key: host.to_x25519(),
             mac_key: mac_key(&host, self.cluster),
             endpoints: endpoints.into_iter().map(canonical).collect(),
@@ -370,9 +371,7 @@ impl Mesh {
             knocking.dial.postpone(now + self.settings.backoff_max);
             return;
         };
-        let mut datagram = write_initiation(index, &message);
-        let mac = mac(&knocking.mac_key, &datagram);
-        datagram.extend_from_slice(&mac);
+        let datagram = write_initiation(index, &message, &knocking.mac_key);
         let attempt = Attempt::new(index, initiated, datagram.clone());
         let endpoints = knocking.endpoints.iter().copied();
         let (first, before) = knocking.dial.begin(now, attempt, endpoints, &self.settings);

@@ -22,6 +22,8 @@ pub mod route;
 
 mod bucket;
 mod carry;
+mod challenge;
+mod cookie;
 mod dial;
 mod ends;
 mod ends_receive;

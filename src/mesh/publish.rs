@@ -37,7 +37,9 @@ impl Mesh {
             match event {
                 PlaneEvent::SessionWanted(peer) => self.want_session(now, peer),
                 PlaneEvent::SessionUsed { peer, index } => self.session_used(now, peer, index),
-                PlaneEvent::SessionUnknown(peer) => self.session_unknown(now, peer),
+                PlaneEvent::SessionUnknown { peer, neighbour } => {
+                    self.session_unknown(now, peer, neighbour);
+                }
                 PlaneEvent::LinkUsed { peer, index, source } => {
                     self.link_used(now, peer, index, source);
                 }

@@ -11,7 +11,6 @@ use crate::mesh::core::canonical;
 use crate::mesh::echo::PROTOCOL_ECHO;
 use crate::mesh::handshake::Accepted;
 use crate::mesh::handshake::Purpose;
-use crate::mesh::handshake::mac;
 use crate::mesh::output::Output;
 use crate::mesh::output::Protocol;
 use crate::mesh::plane::header::InnerProtocol;
@@ -63,8 +62,13 @@ impl Mesh {
             return;
         }
         match Packet::read(datagram) {
-            Some(Packet::Initiation { sender, noise, covered, mac }) => {
-                self.receive_initiation(now, source, sender, noise, covered, mac);
+            Some(packet @ Packet::Initiation { sender, noise, .. })
+                if self.admits(now, source, &packet) =>
+            {
+                self.receive_initiation(now, source, sender, noise);
+            }
+            Some(Packet::Challenge { receiver, salt, sealed }) => {
+                self.receive_challenge(source, receiver, &salt, &sealed);
             }
             Some(Packet::Response { sender, receiver, noise }) => {
                 self.receive_response(now, source, sender, receiver, noise);
@@ -84,25 +88,13 @@ impl Mesh {
                 }
                 None => {}
             },
-            None => {}
+            Some(Packet::Initiation { .. }) | None => {}
         }
     }
 
-    fn receive_initiation(
-        &mut self,
-        now: Moment,
-        source: SocketAddr,
-        sender: u32,
-        noise: &[u8],
-        covered: &[u8],
-        claimed: &[u8],
-    ) {
-        let expected = mac(&self.own_mac_key, covered);
-        // Not a secret worth the timing of its comparison: it only keeps scanners out.
-        if expected != *claimed || !self.handshakes.take(now) {
-            return;
-        }
+    fn receive_initiation(&mut self, now: Moment, source: SocketAddr, sender: u32, noise: &[u8]) {
         let seed = self.seed();
+        self.initiations_read += 1;
         let Some(handshaker) = &self.handshaker else { return };
         let Some(accepted) = handshaker.accept(noise, seed) else { return };
         match accepted.hello.purpose {

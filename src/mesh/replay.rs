@@ -5,14 +5,20 @@ pub const WINDOW_LENGTH: u64 = BLOCK_BITS * (BLOCK_COUNT - 1);
 
 const BLOCK_BITS: u64 = 64;
 const BLOCK_COUNT: u64 = SLOTS as u64;
-const SLOTS: usize = 32;
+const SLOTS: usize = 128;
 
 /// Remembers which counters were seen.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct ReplayWindow {
     /// One above the highest accepted counter.
     next: u64,
     blocks: [u64; SLOTS],
+}
+
+impl Default for ReplayWindow {
+    fn default() -> Self {
+        Self { next: 0, blocks: [0; SLOTS] }
+    }
 }
 
 impl ReplayWindow {
@@ -80,7 +86,7 @@ mod tests {
     proptest! {
         #[test]
         fn agrees_with_a_set_of_all_counters(
-            steps in prop::collection::vec((any::<bool>(), 0u64..3000), 1..400)
+            steps in prop::collection::vec((any::<bool>(), 0u64..12_000), 1..400)
         ) {
             let mut window = ReplayWindow::default();
             let mut seen = BTreeSet::new();

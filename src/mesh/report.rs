@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::mesh::core::Mesh;
 use crate::mesh::metric::HOP_COST_US;
 use crate::mesh::metric::Metric;
+use crate::mesh::plane::suite::Suite;
 use crate::mesh::route;
 use crate::mesh::route::Route;
 use crate::model::identity::NodeId;
@@ -23,6 +24,8 @@ pub struct MeshReport {
     pub links: Vec<LinkReport>,
     /// Members that can be reached, by destination.
     pub routes: Vec<RouteReport>,
+    /// Sessions with other ends, by end.
+    pub sessions: Vec<SessionReport>,
 }
 
 impl MeshReport {
@@ -92,6 +95,17 @@ impl CostReport {
     }
 }
 
+/// A session that seals what goes to another member.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SessionReport {
+    /// The member.
+    pub peer: NodeId,
+    /// The cipher agreed on.
+    pub suite: Suite,
+    /// Since when.
+    pub since: Moment,
+}
+
 /// The way to one member.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct RouteReport {
@@ -153,7 +167,13 @@ impl Mesh {
             .filter_map(|(destination, route)| self.report_route(*destination, route))
             .collect();
         routes.sort_unstable_by_key(|route| route.destination);
-        MeshReport { node: self.key.node_id(), links: links.collect(), routes }
+        let sessions = self.ends.by_address.iter().filter_map(|(address, end)| {
+            let current = end.current.as_ref()?;
+            let (suite, since) = (current.suite, current.created_at);
+            Some(SessionReport { peer: self.links.get(address)?.id, suite, since })
+        });
+        let sessions = sessions.collect();
+        MeshReport { node: self.key.node_id(), links: links.collect(), routes, sessions }
     }
 
     /// The ways to `destination` over each link, best first: why the route is what it is.

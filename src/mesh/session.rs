@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use ring::aead;
-use zeroize::Zeroizing;
 
 use crate::mesh::plane::hop::HopReceiver;
 use crate::mesh::plane::hop::HopSender;
+use crate::mesh::plane::keys::Keys;
 use crate::mesh::plane::suite::Suite;
 use crate::mesh::plane::suite::nonce;
 use crate::mesh::replay::ReplayWindow;
@@ -20,16 +20,6 @@ use crate::model::time::Moment;
 pub const REKEY_AFTER_PACKETS: u64 = 1 << 60;
 
 const LABEL: &[u8] = b"raptor/1 control";
-
-/// What a handshake yields.
-pub struct Keys {
-    /// Seals what this side sends.
-    pub sending: Zeroizing<[u8; 32]>,
-    /// Opens what it receives.
-    pub receiving: Zeroizing<[u8; 32]>,
-    /// The cipher both sides agreed on, for carried datagrams.
-    pub suite: Suite,
-}
 
 /// The keys for the macs of carried datagrams over one link.
 pub struct Hop {
@@ -78,8 +68,8 @@ impl Session {
         now: Moment,
     ) -> Option<Self> {
         let key = |secret: &[u8; 32]| Suite::ChaCha20Poly1305.key(secret, LABEL);
-        let sender = HopSender::new(keys.suite, &keys.sending, remote_index)?;
-        let receiver = HopReceiver::new(keys.suite, &keys.receiving, local_index)?;
+        let sender = HopSender::new(&keys.sending, remote_index);
+        let receiver = HopReceiver::new(&keys.receiving, local_index);
         Some(Self {
             local_index,
             remote_index,
@@ -137,6 +127,8 @@ impl Session {
 
 #[cfg(test)]
 mod tests {
+    use zeroize::Zeroizing;
+
     use super::*;
     use crate::mesh::wire::Packet;
 

@@ -44,12 +44,14 @@ pub struct Sim {
     /// Lost datagrams in a hundred.
     pub loss_percent: u32,
     pub delay: Duration,
-    /// Longest random addition to the delay of a datagram.
+    /// Longest random addition to the delay of a datagram; over 0 they overtake each other.
     pub noise: Duration,
+    /// Lengths of the carried datagrams that were lost.
+    pub lost_carried: Vec<usize>,
     /// All datagrams sent, kept when asked for.
     pub capture: Option<Vec<Sent>>,
     pub sent_count: u64,
-    settings: MeshSettings,
+    pub settings: MeshSettings,
     /// From whom to whom nothing arrives.
     cut: BTreeSet<(usize, usize)>,
     flying: BTreeMap<(Moment, u64), Sent>,
@@ -79,6 +81,7 @@ impl Sim {
             loss_percent: 0,
             delay: Duration::from_millis(1),
             noise: Duration::ZERO,
+            lost_carried: Vec::new(),
             capture: None,
             sent_count: 0,
             settings: MeshSettings::default(),
@@ -153,6 +156,9 @@ impl Sim {
             capture.push(sent.clone());
         }
         if self.random.next_u32() % 100 < self.loss_percent {
+            if sent.datagram[1] == super::plane::header::KIND_CARRIED {
+                self.lost_carried.push(sent.datagram.len());
+            }
             return;
         }
         let share = f64::from(self.random.next_u32() % 100);

@@ -12,10 +12,13 @@ use super::sim::Sim;
 use super::sim::seconds;
 use crate::model::time::Timestamp;
 
+mod challenges;
 mod fuzz;
 mod hostile;
 mod knocks;
+mod sessions;
 mod silence;
+mod thieves;
 mod topologies;
 
 fn is_down(output: &Output) -> bool {

@@ -7,19 +7,19 @@ use std::time::Duration;
 
 use rand::Rng;
 
+use crate::mesh::challenge::write_initiation;
 use crate::mesh::core::IndexOwner;
 use crate::mesh::core::Mesh;
 use crate::mesh::dial::Attempt;
 use crate::mesh::dial::Step;
 use crate::mesh::handshake::Purpose;
-use crate::mesh::handshake::mac;
 use crate::mesh::link::Live;
 use crate::mesh::output::Output;
 use crate::mesh::route;
 use crate::mesh::schedule::Timer;
 use crate::mesh::wire::Frame;
 use crate::mesh::wire::Probe;
-use crate::mesh::wire::write_initiation;
+
 use crate::model::time::Moment;
 
 /// Failed attempts after which a neighbour's place on a ring goes to the next member as well.
@@ -190,9 +190,7 @@ impl Mesh {
             link.dial.postpone(now + self.settings.backoff_max);
             return;
         };
-        let mut datagram = write_initiation(index, &message);
-        let mac = mac(&link.mac_key, &datagram);
-        datagram.extend_from_slice(&mac);
+        let datagram = write_initiation(index, &message, &link.mac_key);
         let attempt = Attempt::new(index, initiated, datagram.clone());
         let candidates = link.candidates();
         let (first, before) = link.dial.begin(now, attempt, candidates, &self.settings);

@@ -11,8 +11,14 @@ pub const VERSION: u8 = 1;
 pub const DATAGRAM_LENGTH_MAX: usize = 1452;
 /// Length of an authentication tag of ChaCha20-Poly1305.
 pub const TAG_LENGTH: usize = 16;
-/// Length of the mac that ends an initiation.
+/// Length of each of the two macs that end an initiation.
 pub const MAC_LENGTH: usize = 16;
+/// Length of a cookie.
+pub const COOKIE_LENGTH: usize = 16;
+/// Length of a cookie as it is sent.
+pub const SEALED_COOKIE_LENGTH: usize = COOKIE_LENGTH + TAG_LENGTH;
+/// Length of a datagram with a cookie.
+pub const CHALLENGE_LENGTH: usize = 4 + 4 + 16 + SEALED_COOKIE_LENGTH;
 /// Version, kind, two zero bytes, receiver's index, counter.
 pub const TRANSPORT_HEADER_LENGTH: usize = 16;
 /// Longest frame.
@@ -27,6 +33,7 @@ pub const HELD_MAX: usize = (FRAME_LENGTH_MAX - 1) / 24;
 const KIND_INITIATION: u8 = 1;
 const KIND_RESPONSE: u8 = 2;
 const KIND_TRANSPORT: u8 = 3;
+const KIND_CHALLENGE: u8 = 5;
 
 const FRAME_PING: u8 = 1;
 const FRAME_PONG: u8 = 2;
@@ -46,10 +53,23 @@ pub enum Packet<'a> {
         sender: u32,
         /// Noise message 1.
         noise: &'a [u8],
-        /// All that the mac covers.
+        /// All that the first mac covers.
         covered: &'a [u8],
         /// Proves that the sender knows whom it talks to.
-        mac: &'a [u8],
+        mac: &'a [u8; MAC_LENGTH],
+        /// All that the second mac covers.
+        provable: &'a [u8],
+        /// Proves, if it was asked to, that the sender receives at its address.
+        proof: &'a [u8; MAC_LENGTH],
+    },
+    /// Asks for a proof of the address before a first message is read.
+    Challenge {
+        /// The initiation's index.
+        receiver: u32,
+        /// Makes the key of the sealed cookie unique.
+        salt: [u8; 16],
+        /// The cookie.
+        sealed: [u8; SEALED_COOKIE_LENGTH],
     },
     /// The second message of a handshake.
     Response {
@@ -77,9 +97,16 @@ impl<'a> Packet<'a> {
         let head = reader.array::<4>()?;
         match head {
             [VERSION, KIND_INITIATION, 0, 0] => {
-                let (covered, mac) = datagram.split_last_chunk::<MAC_LENGTH>()?;
+                let (provable, proof) = datagram.split_last_chunk::<MAC_LENGTH>()?;
+                let (covered, mac) = provable.split_last_chunk::<MAC_LENGTH>()?;
                 let mut reader = Reader::new(covered.get(4..)?);
-                Some(Self::Initiation { sender: reader.u32()?, noise: reader.rest(), covered, mac })
+                let (sender, noise) = (reader.u32()?, reader.rest());
+                Some(Self::Initiation { sender, noise, covered, mac, provable, proof })
+            }
+            [VERSION, KIND_CHALLENGE, 0, 0] => {
+                let (receiver, salt, sealed) = (reader.u32()?, reader.array()?, reader.array()?);
+                let is_whole = reader.rest().is_empty();
+                is_whole.then_some(Self::Challenge { receiver, salt, sealed })
             }
             [VERSION, KIND_RESPONSE, 0, 0] => Some(Self::Response {
                 sender: reader.u32()?,
@@ -95,7 +122,21 @@ impl<'a> Packet<'a> {
     }
 }
 
-/// An initiation up to its mac.
+/// A cookie on its way to who sent the initiation with the index `receiver`.
+#[must_use]
+pub fn write_challenge(
+    receiver: u32,
+    salt: &[u8; 16],
+    sealed: &[u8; SEALED_COOKIE_LENGTH],
+) -> Vec<u8> {
+    let mut bytes = vec![VERSION, KIND_CHALLENGE, 0, 0];
+    bytes.extend_from_slice(&receiver.to_be_bytes());
+    bytes.extend_from_slice(salt);
+    bytes.extend_from_slice(sealed);
+    bytes
+}
+
+/// An initiation up to its macs.
 #[must_use]
 pub fn write_initiation(sender: u32, noise: &[u8]) -> Vec<u8> {
     let mut bytes = vec![VERSION, KIND_INITIATION, 0, 0];

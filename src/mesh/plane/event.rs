@@ -19,8 +19,13 @@ pub enum PlaneEvent {
         /// The session's local index.
         index: u32,
     },
-    /// A packet came for a session that does not exist here; the address is what the packet says.
-    SessionUnknown(Ipv6Addr),
+    /// A packet came for a session that does not exist here.
+    SessionUnknown {
+        /// Its source, as it says.
+        peer: Ipv6Addr,
+        /// Who handed it over.
+        neighbour: Ipv6Addr,
+    },
     /// A neighbour has used a link's keys for the first time.
     LinkUsed {
         /// The neighbour.
@@ -50,7 +55,7 @@ impl PlaneEvent {
         match self {
             Self::SessionWanted(_) => 0,
             Self::SessionUsed { .. } => 1,
-            Self::SessionUnknown(_) => 2,
+            Self::SessionUnknown { .. } => 2,
             Self::LinkUsed { .. } => 3,
             Self::LinkMoved { .. } => 4,
             Self::LinkWorn(_) => 5,
@@ -62,7 +67,7 @@ impl PlaneEvent {
         match self {
             Self::SessionWanted(peer)
             | Self::SessionUsed { peer, .. }
-            | Self::SessionUnknown(peer)
+            | Self::SessionUnknown { peer, .. }
             | Self::LinkUsed { peer, .. }
             | Self::LinkMoved { peer, .. }
             | Self::LinkWorn(peer)

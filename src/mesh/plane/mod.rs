@@ -10,6 +10,7 @@
 pub mod event;
 pub mod header;
 pub mod hop;
+pub mod keys;
 pub mod receive;
 pub mod sender;
 pub mod session;

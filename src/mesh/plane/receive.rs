@@ -57,7 +57,7 @@ impl Plane {
         }
         let Some(session) = tables.opening.get(&header.session) else {
             drop(tables);
-            self.push(PlaneEvent::SessionUnknown(header.source));
+            self.push(PlaneEvent::SessionUnknown { peer: header.source, neighbour: peer });
             return Verdict::Drop;
         };
         if session.peer != header.source || header.source == self.own {
@@ -95,7 +95,7 @@ impl Plane {
         if checked.first {
             self.push(PlaneEvent::LinkUsed { peer, index, source });
         }
-        if let Some(outbound) = tables.outbound.get(&peer) {
+        if let Some(outbound) = tables.outbound(peer) {
             outbound.traffic.received(now, datagram.len(), checked.advance);
             if checked.newest && outbound.endpoint != source {
                 self.push(PlaneEvent::LinkMoved { peer, index, source });
@@ -115,10 +115,8 @@ impl Plane {
             return Verdict::Drop;
         }
         // Only while members disagree about the links can the way lead back.
-        let hop = tables.routes.get(&header.destination).filter(|hop| **hop != came_from);
-        let Some((peer, outbound)) = hop.and_then(|hop| tables.outbound.get_key_value(hop)) else {
-            return Verdict::Drop;
-        };
+        let hop = tables.first_hop(header.destination).filter(|(hop, _)| *hop != came_from);
+        let Some((peer, outbound)) = hop else { return Verdict::Drop };
         if datagram.len() > outbound.datagram_max {
             return Verdict::Drop;
         }
@@ -127,10 +125,10 @@ impl Plane {
             return Verdict::Drop;
         }
         if outbound.keys.is_worn() {
-            self.push(PlaneEvent::LinkWorn(*peer));
+            self.push(PlaneEvent::LinkWorn(peer));
         }
         if outbound.traffic.load() {
-            self.push(PlaneEvent::LinkLoaded(*peer));
+            self.push(PlaneEvent::LinkLoaded(peer));
         }
         outbound.traffic.sent(datagram.len());
         Verdict::Forward { destination: outbound.endpoint }

@@ -30,10 +30,8 @@ impl Plane {
     #[must_use]
     pub fn sender(&self, now: Moment, destination: Ipv6Addr) -> Option<Sender> {
         let tables = self.read();
-        let session = tables.sealing.get(&destination).cloned();
-        let hop = tables.routes.get(&destination);
-        let hop = hop.and_then(|hop| tables.outbound.get_key_value(hop));
-        let hop = hop.map(|(peer, outbound)| (*peer, outbound.clone()));
+        let session = tables.sealing(destination).cloned();
+        let hop = tables.first_hop(destination).map(|(peer, outbound)| (peer, outbound.clone()));
         drop(tables);
         let age = session.as_ref().map(|session| now.since(session.created_at));
         let usable = age.is_some_and(|age| age < self.reject_after);

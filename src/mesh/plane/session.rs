@@ -18,10 +18,10 @@ use crate::mesh::plane::header::SEALED_PLACE;
 use crate::mesh::plane::header::TTL;
 use crate::mesh::plane::hop::REFUSE_AFTER_PACKETS;
 use crate::mesh::plane::hop::REKEY_AFTER_PACKETS;
+use crate::mesh::plane::keys::Keys;
 use crate::mesh::plane::suite::Suite;
 use crate::mesh::plane::suite::nonce;
 use crate::mesh::replay::ReplayWindow;
-use crate::mesh::session::Keys;
 use crate::mesh::wire::TAG_LENGTH;
 use crate::model::time::Moment;
 

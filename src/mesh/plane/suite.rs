@@ -84,22 +84,21 @@ impl Suite {
     /// and the suite's byte. None only if the cipher refuses a key of its own length.
     #[must_use]
     pub fn key(self, secret: &[u8; 32], label: &[u8]) -> Option<aead::LessSafeKey> {
-        let bytes = self.derive(secret, label);
+        let bytes = derive(secret, &[label, &[self as u8]].concat());
         let algorithm = match self {
             Self::ChaCha20Poly1305 => &aead::CHACHA20_POLY1305,
             Self::Aes256Gcm => &aead::AES_256_GCM,
         };
         aead::UnboundKey::new(algorithm, bytes.as_slice()).ok().map(aead::LessSafeKey::new)
     }
+}
 
-    fn derive(self, secret: &[u8; 32], label: &[u8]) -> Zeroizing<[u8; 32]> {
-        let mut context = hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, secret));
-        context.update(label);
-        context.update(&[self as u8]);
-        let mut key = Zeroizing::new([0u8; 32]);
-        key.copy_from_slice(context.sign().as_ref());
-        key
-    }
+/// The key that `secret` yields for one purpose: HMAC-SHA-256 over `label`.
+pub(super) fn derive(secret: &[u8; 32], label: &[u8]) -> Zeroizing<[u8; 32]> {
+    let mac = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret), label);
+    let mut key = Zeroizing::new([0u8; 32]);
+    key.copy_from_slice(mac.as_ref());
+    key
 }
 
 /// Four zero bytes and the counter, little-endian: Noise's nonce for ChaCha20-Poly1305, here for
@@ -130,9 +129,15 @@ mod tests {
 
     #[test]
     fn each_purpose_and_suite_has_a_key_of_its_own() {
+        let sealed = |suite: Suite, label: &[u8]| {
+            let mut bytes = [0u8; 16];
+            let key = suite.key(&[7; 32], label).unwrap();
+            let tag = key.seal_in_place_separate_tag(nonce(0), aead::Aad::empty(), &mut bytes);
+            let _ = tag.unwrap();
+            bytes
+        };
         let suites = [Suite::ChaCha20Poly1305, Suite::Aes256Gcm];
-        let keys = suites.map(|suite| [b"one", b"two"].map(|label| suite.derive(&[7; 32], label)));
-        let mut all: Vec<_> = keys.iter().flatten().map(|key| **key).collect();
+        let mut all = suites.map(|suite| [sealed(suite, b"one"), sealed(suite, b"two")]).concat();
         all.sort_unstable();
         all.dedup();
         assert_eq!(all.len(), 4);

@@ -110,16 +110,35 @@ pub(super) struct Inbound {
     pub(super) keys: Arc<HopReceiver>,
 }
 
+/// Addresses are numbers here: comparing two takes an instruction or two.
 #[derive(Default)]
 pub(super) struct Tables {
     pub(super) inbound: BTreeMap<u32, Inbound>,
-    pub(super) outbound: BTreeMap<Ipv6Addr, Outbound>,
+    outbound: BTreeMap<u128, Outbound>,
     /// First hop by destination.
-    pub(super) routes: BTreeMap<Ipv6Addr, Ipv6Addr>,
+    routes: BTreeMap<u128, u128>,
     /// Opens, by local index.
     pub(super) opening: BTreeMap<u32, Arc<EndSession>>,
     /// Seals, by destination.
-    pub(super) sealing: BTreeMap<Ipv6Addr, Arc<EndSession>>,
+    sealing: BTreeMap<u128, Arc<EndSession>>,
+}
+
+impl Tables {
+    /// How a neighbour is spoken to.
+    pub(super) fn outbound(&self, peer: Ipv6Addr) -> Option<&Outbound> {
+        self.outbound.get(&peer.to_bits())
+    }
+
+    /// The neighbour that packets to `destination` go to first, and how it is spoken to.
+    pub(super) fn first_hop(&self, destination: Ipv6Addr) -> Option<(Ipv6Addr, &Outbound)> {
+        let hop = self.routes.get(&destination.to_bits())?;
+        Some((Ipv6Addr::from_bits(*hop), self.outbound.get(hop)?))
+    }
+
+    /// The session that seals what goes to `destination`.
+    pub(super) fn sealing(&self, destination: Ipv6Addr) -> Option<&Arc<EndSession>> {
+        self.sealing.get(&destination.to_bits())
+    }
 }
 
 /// Everything that carrying packets needs, shared by the mesh and by those who move packets.
@@ -187,14 +206,15 @@ impl Plane {
             tables.inbound.insert(keys.index(), Inbound { peer, keys });
         }
         match outbound {
-            Some(outbound) => tables.outbound.insert(peer, outbound),
-            None => tables.outbound.remove(&peer),
+            Some(outbound) => tables.outbound.insert(peer.to_bits(), outbound),
+            None => tables.outbound.remove(&peer.to_bits()),
         };
     }
 
     /// Publishes the first hop to each destination.
     pub fn set_routes(&self, routes: impl IntoIterator<Item = (Ipv6Addr, Ipv6Addr)>) {
-        let routes = routes.into_iter().collect();
+        let bits = |(one, other): (Ipv6Addr, Ipv6Addr)| (one.to_bits(), other.to_bits());
+        let routes = routes.into_iter().map(bits).collect();
         self.write().routes = routes;
     }
 
@@ -214,8 +234,8 @@ impl Plane {
             tables.opening.insert(session.local_index, session);
         }
         match sealing {
-            Some(session) => tables.sealing.insert(peer, session),
-            None => tables.sealing.remove(&peer),
+            Some(session) => tables.sealing.insert(peer.to_bits(), session),
+            None => tables.sealing.remove(&peer.to_bits()),
         };
     }
 

@@ -11,6 +11,7 @@ use super::event::PlaneEvent;
 use super::header::InnerProtocol;
 use super::hop::HopReceiver;
 use super::hop::HopSender;
+use super::keys::Keys;
 use super::receive::Verdict;
 use super::sender::Sender;
 use super::session::EndSession;
@@ -18,10 +19,10 @@ use super::session::Names;
 use super::suite::Suite;
 use super::table::Outbound;
 use super::table::Plane;
-use crate::mesh::session::Keys;
 use crate::model::time::Moment;
 
 mod hostile;
+mod vectors;
 
 const SUITES: [Suite; 2] = [Suite::ChaCha20Poly1305, Suite::Aes256Gcm];
 const NOW: Moment = Moment::at(Duration::from_secs(5));
@@ -42,11 +43,11 @@ fn keys(suite: Suite, sending: u8, receiving: u8) -> Keys {
 }
 
 /// Puts one direction of a link between two planes.
-fn link(suite: Suite, from: &Plane, to: &Plane, numbers: (u16, u16), secrets: (u8, u8)) {
+fn link(from: &Plane, to: &Plane, numbers: (u16, u16), secrets: (u8, u8)) {
     let (here, there) = numbers;
     let index = |number: u16, of: u16| u32::from(number) << 16 | u32::from(of);
-    let sender = HopSender::new(suite, &[secrets.0; 32], index(there, here)).unwrap();
-    let receiver = HopReceiver::new(suite, &[secrets.1; 32], index(here, there)).unwrap();
+    let sender = HopSender::new(&[secrets.0; 32], index(there, here));
+    let receiver = HopReceiver::new(&[secrets.1; 32], index(here, there));
     let outbound = Outbound {
         keys: Arc::new(sender),
         endpoint: endpoint(there),
@@ -60,10 +61,10 @@ fn link(suite: Suite, from: &Plane, to: &Plane, numbers: (u16, u16), secrets: (u
 fn row(suite: Suite) -> [Plane; 3] {
     let planes = [1, 2, 3].map(|number| Plane::new(address(number), REKEY_AFTER, REJECT_AFTER));
     let [one, two, three] = &planes;
-    link(suite, one, two, (1, 2), (12, 21));
-    link(suite, three, two, (3, 2), (32, 23));
-    link(suite, two, one, (2, 1), (21, 12));
-    link(suite, two, three, (2, 3), (23, 32));
+    link(one, two, (1, 2), (12, 21));
+    link(three, two, (3, 2), (32, 23));
+    link(two, one, (2, 1), (21, 12));
+    link(two, three, (2, 3), (23, 32));
     one.set_routes([(address(2), address(2)), (address(3), address(2))]);
     two.set_routes([(address(1), address(1)), (address(3), address(3))]);
     three.set_routes([(address(2), address(2)), (address(1), address(2))]);
@@ -156,11 +157,11 @@ fn a_link_that_carries_says_so_once_until_it_is_proved() {
         planes[1].receive(NOW, endpoint(1), &mut datagram);
     }
     assert_eq!((loaded(&planes[0], 2), loaded(&planes[1], 3)), (1, 1));
-    let traffic = planes[0].read().outbound[&address(2)].traffic.clone();
+    let traffic = planes[0].read().outbound(address(2)).unwrap().traffic.clone();
     traffic.proved();
     sealed(&planes, b"payload");
     assert_eq!(loaded(&planes[0], 2), 1);
-    let counts = planes[1].read().outbound[&address(1)].traffic.counts();
+    let counts = planes[1].read().outbound(address(1)).unwrap().traffic.counts();
     assert_eq!((counts.packets_expected, counts.packets_received), (3, 3));
 }
 

@@ -10,7 +10,7 @@ use crate::mesh::plane::header::SEALED_PLACE;
 
 /// Signs a datagram for the next hop again, as the relay can.
 fn sign_as_relay(datagram: &mut [u8], counter: u64) {
-    let sender = HopSender::new(Suite::Aes256Gcm, &[23; 32], 3 << 16 | 2).unwrap();
+    let sender = HopSender::new(&[23; 32], 3 << 16 | 2);
     for _ in 0..=counter {
         sender.sign(datagram).unwrap();
     }
@@ -107,7 +107,8 @@ fn a_source_that_lies_is_not_believed() {
     sign_as_relay(&mut datagram, 1);
     planes[2].take_events().clear();
     assert_eq!(planes[2].receive(NOW, endpoint(2), &mut datagram), Verdict::Drop);
-    assert_eq!(planes[2].take_events(), [PlaneEvent::SessionUnknown(address(2))]);
+    let unknown = PlaneEvent::SessionUnknown { peer: address(2), neighbour: address(2) };
+    assert_eq!(planes[2].take_events(), [unknown]);
 }
 
 #[test]
