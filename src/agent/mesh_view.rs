@@ -227,6 +227,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::mesh::report::FloodReport;
     use crate::model::identity::testing::key;
 
     fn id(index: u64) -> NodeId {
@@ -273,7 +274,8 @@ mod tests {
         let to = [(1, 1, 1), (2, 1, 2), (3, 1, 2), (5, 1, 2), (6, 1, 2)];
         let mut routes = to.map(|(to, hop, hops)| route(to, hop, hops)).to_vec();
         routes.sort_by_key(|route| route.destination);
-        let report = MeshReport { node: id(0), links, routes, sessions: Vec::new() };
+        let flood = FloodReport::default();
+        let report = MeshReport { node: id(0), links, routes, sessions: Vec::new(), flood };
         let mut status = [Status::Alive; 7];
         status[4] = Status::Failed;
         let members = status.into_iter().zip(0..).map(|(status, index)| {

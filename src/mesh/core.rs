@@ -18,6 +18,7 @@ use crate::mesh::carry::Waiting;
 use crate::mesh::cookie::Doorkeeper;
 use crate::mesh::echo::Echoes;
 use crate::mesh::ends::Ends;
+use crate::mesh::flood::OWN_NEWS;
 use crate::mesh::handshake::Handshaker;
 use crate::mesh::handshake::LINK_PROLOGUE;
 use crate::mesh::handshake::mac_key;
@@ -29,6 +30,7 @@ use crate::mesh::output::Output;
 use crate::mesh::output::Peer;
 use crate::mesh::plane::header::OVERHEAD;
 use crate::mesh::plane::table::Plane;
+use crate::mesh::report::FloodReport;
 use crate::mesh::ring::Rings;
 use crate::mesh::route::Routes;
 use crate::mesh::schedule::Schedule;
@@ -71,6 +73,8 @@ pub struct Mesh {
     pub(super) states: LinkStates,
     pub(super) own_sequence: u64,
     pub(super) own_changed: bool,
+    pub(super) own_news: Bucket,
+    pub(super) flooded: FloodReport,
     pub(super) routes: Routes,
     pub(super) routes_stale: bool,
     /// Before this the routes are not computed again for others' changes, and the pause that led there.
@@ -141,14 +145,16 @@ impl Mesh {
             invitations: BTreeMap::new(),
             indices: BTreeMap::new(),
             live: BTreeSet::new(),
-            rings_alive: Rings::default(),
-            rings_all: Rings::default(),
+            rings_alive: Rings::new(settings.rings, []),
+            rings_all: Rings::new(settings.rings, []),
             wanted: BTreeSet::new(),
             wards: BTreeSet::new(),
             explored_last: Ipv6Addr::UNSPECIFIED,
             states: LinkStates::default(),
             own_sequence: wall.as_millis(),
             own_changed: false,
+            own_news: Bucket::new(OWN_NEWS, now),
+            flooded: FloodReport::default(),
             routes: Routes::new(),
             routes_stale: false,
             routes_due: now,
@@ -196,10 +202,9 @@ impl Mesh {
         for address in gone {
             self.evict(now, address);
         }
-        let rings = self.settings.rings;
         let living = self.links.iter().filter(|(_, link)| link.alive).map(|(peer, _)| *peer);
-        self.rings_alive = Rings::new(rings, living);
-        self.rings_all = Rings::new(rings, self.links.keys().copied());
+        self.rings_alive.hold(living.collect());
+        self.rings_all.hold(self.links.keys().copied().collect());
         self.choose(now);
         self.ask_for_states(now, &added);
         self.refresh_routes(now);

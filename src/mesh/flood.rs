@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 use std::net::Ipv6Addr;
 use std::time::Duration;
 
+use crate::mesh::bucket::Rate;
 use crate::mesh::core::Mesh;
 use crate::mesh::link_state::Advertisement;
 use crate::mesh::link_state::Change;
 use crate::mesh::link_state::NEIGHBOURS_MAX;
+use crate::mesh::link_state::SEQUENCE_MAX;
 use crate::mesh::metric::Metric;
 use crate::mesh::output::Output;
 use crate::mesh::route;
@@ -22,6 +24,12 @@ use crate::model::time::Moment;
 const BURST: usize = 32;
 /// Confirmations kept for one neighbour.
 const CONFIRMATIONS_MAX: usize = 8_192;
+/// How often this machine advertises its links anew, and how often any other may: more, since what
+/// was said in time may come in a heap.
+pub(super) const OWN_NEWS: Rate = Rate { burst: 8, per_second: 2 };
+pub(super) const NEWS: Rate = Rate { burst: 32, per_second: 4 };
+/// Signatures checked for one neighbour.
+pub(super) const CHECKS: Rate = Rate { burst: 2_048, per_second: 256 };
 /// A new neighbour gets this long to say what it holds before it is sent everything else.
 const EXCHANGE_DELAY: Duration = Duration::from_millis(200);
 
@@ -105,10 +113,11 @@ impl Mesh {
         let mut change = Change::None;
         for bytes in states {
             let Some((origin, sequence)) = Advertisement::peek(bytes) else { continue };
-            if origin == self.own {
-                self.receive_own_state(bytes, sequence);
-            } else if self.states.sequence(origin).is_none_or(|held| held < sequence) {
-                change = change.max(self.receive_new_state(now, peer, origin, bytes));
+            self.flooded.received += 1;
+            if self.held(origin).is_none_or(|held| held < sequence) {
+                // What there is no time for now is not confirmed: it comes again.
+                let Some(news) = self.receive_new_state(now, peer, origin, bytes) else { continue };
+                change = change.max(news);
             }
             let held = self.held(origin);
             let live = self.links.get_mut(&peer).and_then(|link| link.live.as_mut());
@@ -135,36 +144,40 @@ impl Mesh {
         if origin == self.own { Some(self.own_sequence) } else { self.states.sequence(origin) }
     }
 
+    /// Takes an advertisement that is newer than what is held. None when its origin or the
+    /// neighbour has said too much lately: looking at it costs a signature, passing it on costs all.
     fn receive_new_state(
         &mut self,
         now: Moment,
         peer: Ipv6Addr,
         origin: Ipv6Addr,
         bytes: &[u8],
-    ) -> Change {
-        let Some(link) = self.links.get(&origin) else { return Change::None };
-        let Some(advertisement) = Advertisement::open(bytes, link.id, self.cluster) else {
-            return Change::None;
+    ) -> Option<Change> {
+        let id = match self.links.get(&origin) {
+            Some(link) => link.id,
+            None if origin == self.own => self.key.node_id(),
+            None => return Some(Change::None),
         };
-        let names_own = advertisement.neighbours.contains_key(&self.own);
-        if let Some(live) = self.links.get_mut(&origin).and_then(|link| link.live.as_mut()) {
-            live.was_named |= names_own;
+        self.links.get_mut(&peer)?.live.as_mut()?.checks.take(now).then_some(())?;
+        let Some(advertisement) = Advertisement::open(bytes, id, self.cluster) else {
+            return Some(Change::None);
+        };
+        let Some(link) = self.links.get_mut(&origin) else {
+            // An advertisement of an earlier life of this machine outlives it: the next one is made
+            // to count higher.
+            self.own_sequence = advertisement.sequence;
+            self.own_changed = true;
+            return Some(Change::None);
+        };
+        link.news.take(now).then_some(())?;
+        if let Some(live) = &mut link.live {
+            live.was_named |= advertisement.neighbours.contains_key(&self.own);
         }
+        self.flooded.new += 1;
         let change = self.states.insert(advertisement);
         self.routes_stale |= change != Change::None;
         self.spread(now, origin, Some(peer));
-        change
-    }
-
-    /// An advertisement of an earlier life of this machine outlives it: the next one is made to
-    /// count higher.
-    fn receive_own_state(&mut self, bytes: &[u8], sequence: u64) {
-        if sequence > self.own_sequence
-            && Advertisement::open(bytes, self.key.node_id(), self.cluster).is_some()
-        {
-            self.own_sequence = sequence;
-            self.own_changed = true;
-        }
+        Some(change)
     }
 
     fn spread(&mut self, now: Moment, origin: Ipv6Addr, except: Option<Ipv6Addr>) {
@@ -192,10 +205,15 @@ impl Mesh {
 
     /// Sends what waits to be sent to the neighbours.
     pub(super) fn flood(&mut self, now: Moment) {
-        if self.own_changed {
-            self.advertise(now);
-        }
         let mut next = self.refresh_stale_routes(now);
+        if self.own_changed {
+            if self.own_news.take(now) {
+                self.advertise(now);
+            } else {
+                let soon = now + Duration::from_secs(1) / OWN_NEWS.per_second;
+                next = next.into_iter().chain([soon]).min();
+            }
+        }
         for peer in self.live.clone() {
             let confirmed_all = self.send_confirmations(peer);
             let due = self.send_states(now, peer);
@@ -226,7 +244,7 @@ impl Mesh {
 
     fn advertise(&mut self, now: Moment) {
         self.own_changed = false;
-        self.own_sequence = self.own_sequence.saturating_add(1);
+        self.own_sequence = self.own_sequence.saturating_add(1).min(SEQUENCE_MAX);
         let mut neighbours: Vec<(usize, Ipv6Addr, Metric)> = Vec::new();
         for peer in &self.live {
             let live = self.links.get(peer).and_then(|link| link.live.as_ref());
@@ -285,6 +303,8 @@ impl Mesh {
         }
         let next = live.pending.values().min().copied();
         for states in frames {
+            self.flooded.sent += states.len() as u64;
+            self.flooded.bytes_sent += states.iter().map(|state| state.len() as u64).sum::<u64>();
             if let Some((destination, datagram)) = link.seal(&Frame::States(states)) {
                 self.outputs.push_back(Output::Transmit { destination, datagram });
             }

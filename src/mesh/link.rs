@@ -7,8 +7,11 @@ use std::sync::Arc;
 
 use ring::hmac;
 
+use crate::mesh::bucket::Bucket;
 use crate::mesh::dial::Dial;
 use crate::mesh::dial::ENDPOINTS_MAX;
+use crate::mesh::flood::CHECKS;
+use crate::mesh::flood::NEWS;
 use crate::mesh::plane::table::Traffic;
 use crate::mesh::plane::table::TrafficCounts;
 use crate::mesh::quality::Quality;
@@ -45,6 +48,8 @@ pub struct Link {
     pub live: Option<Live>,
     /// What is remembered of the link before.
     pub suspicion: Suspicion,
+    /// How often it may say anew what links it has.
+    pub news: Bucket,
 }
 
 impl Link {
@@ -64,6 +69,7 @@ impl Link {
             sessions: Sessions::default(),
             live: None,
             suspicion: Suspicion::default(),
+            news: Bucket::new(NEWS, Moment::START),
         }
     }
 
@@ -200,6 +206,8 @@ pub struct Live {
     pub pending: BTreeMap<Ipv6Addr, Moment>,
     /// Sequences to confirm to it.
     pub confirmations: BTreeMap<Ipv6Addr, u64>,
+    /// How many advertisements that it passes on are looked at.
+    pub checks: Bucket,
     /// Bytes of datagrams sent.
     pub bytes_sent: u64,
     /// Bytes of authentic datagrams received.
@@ -229,6 +237,7 @@ impl Live {
             observed: None,
             pending: BTreeMap::new(),
             confirmations: BTreeMap::new(),
+            checks: Bucket::new(CHECKS, now),
             bytes_sent: 0,
             bytes_received: 0,
             packets_sent: 0,

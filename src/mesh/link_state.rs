@@ -14,6 +14,9 @@ use crate::model::identity::SigningDomain;
 /// Most neighbours one advertisement names.
 pub const NEIGHBOURS_MAX: usize = 64;
 
+/// Highest sequence that is looked at. A key that has signed it cannot say anything new: it is spent.
+pub const SEQUENCE_MAX: u64 = u64::MAX - 1;
+
 /// Version of the advertisement's form.
 const VERSION: u8 = 1;
 
@@ -60,7 +63,8 @@ impl Advertisement {
     pub fn peek(bytes: &[u8]) -> Option<(Ipv6Addr, u64)> {
         let mut reader = Reader::new(bytes);
         (reader.u8()? == VERSION).then_some(())?;
-        Some((reader.address()?, reader.u64()?))
+        let (origin, sequence) = (reader.address()?, reader.u64()?);
+        (sequence <= SEQUENCE_MAX).then_some((origin, sequence))
     }
 
     /// Checks the signature of `origin` and reads the list. None for anything unsound.

@@ -45,7 +45,7 @@ const SUSPICIONS_MAX: u32 = 6;
 const CALM: Duration = Duration::from_secs(60);
 /// Loss is counted over at least so many packets, and smoothed with this weight.
 const LOSS_PACKETS: u64 = 32;
-const LOSS_WEIGHT: u32 = 4;
+const LOSS_WEIGHT: i32 = 4;
 
 /// What is known of one link.
 #[derive(Debug)]
@@ -147,7 +147,7 @@ impl Quality {
     /// Of what the neighbour sends, the part that is lost: 0.0 to 1.0; none before enough came.
     #[must_use]
     pub fn loss(&self) -> Option<f64> {
-        self.gaps.loss.map(|loss| f64::from(loss) / 65_536.0)
+        self.gaps.loss().map(|loss| f64::from(loss) / 65_536.0)
     }
 
     /// Since when the link is thought to be dead.
@@ -226,7 +226,7 @@ impl Quality {
     /// Decides whether the link has become suspect. To be asked before each ping.
     pub fn doubt(&mut self, now: Moment) -> bool {
         let Some((first, _, count)) = self.unanswered else { return false };
-        let lossy = self.gaps.loss.map_or(0, |loss| loss * 100 / 65_536) / 3;
+        let lossy = self.gaps.loss().map_or(0, |loss| loss * 100 / 65_536) / 3;
         let enough = count >= (UNANSWERED_MIN + lossy).min(UNANSWERED_MAX);
         let long = now.since(first) >= DOUBT_MIN.max(self.answer_wait() + DOUBT);
         if self.suspicion.since.is_some() || !enough || !long {
@@ -256,6 +256,7 @@ impl Quality {
         }
         self.used_at = None;
         self.unanswered = None;
+        self.gaps.judge();
         let sample = u32::try_from(now.since(sent_at).as_micros()).unwrap_or(u32::MAX);
         let first = self.rtt.is_none();
         // Smoothing of RFC 6298, section 2.
@@ -273,7 +274,7 @@ impl Quality {
     /// Says anew what the link is like when that differs enough. Returns whether it does.
     fn advertise(&mut self, now: Moment, settings: &MeshSettings, at_once: bool) -> bool {
         let rtt_us = self.rtt_us().unwrap_or(RTT_UNKNOWN_US);
-        let metric = Metric::new(rtt_us, self.gaps.loss.unwrap_or(0));
+        let metric = Metric::new(rtt_us, self.gaps.loss().unwrap_or(0));
         let (cost, before) = (metric.cost_us(), self.advertised.cost_us());
         let difference = cost.abs_diff(before);
         let matters = difference > before / 4 && difference > 2_000;
@@ -302,25 +303,34 @@ impl Quality {
 struct Gaps {
     expected: u64,
     received: u64,
-    /// Of 65,536 packets, smoothed.
-    loss: Option<u32>,
+    /// Of 65,536 packets, smoothed. Below zero while more comes late than is lost: cut off there, packets
+    /// out of order would look like lost ones for ever.
+    loss: Option<i32>,
 }
 
 impl Gaps {
     fn counted(&mut self, expected: u64, received: u64) {
         self.expected = self.expected.saturating_add(expected);
         self.received = self.received.saturating_add(received);
+    }
+
+    /// Takes what was counted into the loss, once it is enough.
+    fn judge(&mut self) {
         if self.expected < LOSS_PACKETS {
             return;
         }
-        let missing = self.expected.saturating_sub(self.received);
-        let share = u128::from(missing) * 65_536 / u128::from(self.expected);
-        let sample = u32::try_from(share).unwrap_or(65_536);
-        self.loss = Some(match self.loss {
-            None => sample / LOSS_WEIGHT,
-            Some(loss) => loss - loss / LOSS_WEIGHT + sample / LOSS_WEIGHT,
-        });
+        let share = |count: u64| {
+            let share = u128::from(count) * 65_536 / u128::from(self.expected);
+            i32::try_from(share.min(2 * 65_536)).unwrap_or(0)
+        };
+        let sample = 65_536 - share(self.received);
+        let before = self.loss.unwrap_or(0);
+        self.loss = Some(before - before / LOSS_WEIGHT + sample / LOSS_WEIGHT);
         (self.expected, self.received) = (0, 0);
+    }
+
+    fn loss(&self) -> Option<u32> {
+        self.loss.map(|loss| u32::try_from(loss).unwrap_or(0))
     }
 }
 

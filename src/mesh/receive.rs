@@ -296,6 +296,7 @@ impl Mesh {
                 let live = self.links.get_mut(&peer).and_then(|link| link.live.as_mut());
                 let Some(live) = live else { return };
                 live.traffic.proved();
+                live.heed_traffic();
                 if live.quality.ponged(probe.token, now, &self.settings) {
                     self.own_changed = true;
                     self.routes_stale = true;

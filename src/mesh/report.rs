@@ -26,6 +26,21 @@ pub struct MeshReport {
     pub routes: Vec<RouteReport>,
     /// Sessions with other ends, by end.
     pub sessions: Vec<SessionReport>,
+    /// What was passed on about links.
+    pub flood: FloodReport,
+}
+
+/// Advertisements of links, counted since the start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct FloodReport {
+    /// Sent to neighbours, own and others'.
+    pub sent: u64,
+    /// Their bytes.
+    pub bytes_sent: u64,
+    /// Received from neighbours.
+    pub received: u64,
+    /// Those of them that were new and genuine.
+    pub new: u64,
 }
 
 impl MeshReport {
@@ -172,8 +187,8 @@ impl Mesh {
             let (suite, since) = (current.suite, current.created_at);
             Some(SessionReport { peer: self.links.get(address)?.id, suite, since })
         });
-        let sessions = sessions.collect();
-        MeshReport { node: self.key.node_id(), links: links.collect(), routes, sessions }
+        let (links, sessions) = (links.collect(), sessions.collect());
+        MeshReport { node: self.key.node_id(), links, routes, sessions, flood: self.flooded }
     }
 
     /// The ways to `destination` over each link, best first: why the route is what it is.

@@ -16,6 +16,7 @@ const WALK_MAX: usize = 8;
 /// The rings over one set of members.
 #[derive(Debug, Clone, Default)]
 pub struct Rings {
+    members: BTreeSet<Ipv6Addr>,
     rings: Vec<Vec<(u64, Ipv6Addr)>>,
 }
 
@@ -23,17 +24,24 @@ impl Rings {
     /// Puts `members` on `count` rings.
     #[must_use]
     pub fn new(count: u8, members: impl IntoIterator<Item = Ipv6Addr>) -> Self {
-        let members: Vec<Ipv6Addr> = members.into_iter().collect();
-        let rings = (0..count)
-            .map(|ring| {
-                let mut order: Vec<_> =
-                    members.iter().map(|member| (position(ring, *member), *member)).collect();
-                order.sort_unstable();
-                order.dedup();
-                order
-            })
-            .collect();
-        Self { rings }
+        let rings = (0..count).map(|_| Vec::new()).collect();
+        let mut rings = Self { members: BTreeSet::new(), rings };
+        rings.hold(members.into_iter().collect());
+        rings
+    }
+
+    /// Makes `members` the ones on the rings; those that stay are not placed again.
+    pub fn hold(&mut self, members: BTreeSet<Ipv6Addr>) {
+        if members == self.members {
+            return;
+        }
+        let added: Vec<Ipv6Addr> = members.difference(&self.members).copied().collect();
+        for (ring, order) in (0u8..).zip(&mut self.rings) {
+            order.retain(|(_, member)| members.contains(member));
+            order.extend(added.iter().map(|member| (position(ring, *member), *member)));
+            order.sort_unstable();
+        }
+        self.members = members;
     }
 
     /// The members that `own` keeps links to. On each ring and in each direction that is the
@@ -154,6 +162,14 @@ mod tests {
             prop_assert!(without.difference(&with).count() <= usize::from(count));
             prop_assert_eq!(with.difference(&without).filter(others).count(), 0);
             prop_assert!(with.symmetric_difference(&without).count() <= 3 * usize::from(count));
+        }
+
+        #[test]
+        fn rings_that_changed_are_as_if_new(before in members(40), after in members(40)) {
+            let mut rings = Rings::new(3, before.iter().copied());
+            let some = before.iter().take(9).chain(&after).copied();
+            rings.hold(some.clone().collect());
+            prop_assert_eq!(rings.rings, Rings::new(3, some).rings);
         }
 
         #[test]

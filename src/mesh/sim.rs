@@ -54,10 +54,15 @@ pub struct Sim {
     pub settings: MeshSettings,
     /// From whom to whom nothing arrives.
     cut: BTreeSet<(usize, usize)>,
+    /// When each machine's mesh wants to be called, and the same in order.
+    timers: Vec<Option<Moment>>,
+    order: BTreeSet<(Moment, usize)>,
+    /// Where machines were at first: a hint.
+    places: BTreeMap<SocketAddr, usize>,
     flying: BTreeMap<(Moment, u64), Sent>,
     flown: u64,
     random: StdRng,
-    starts: u8,
+    starts: u16,
 }
 
 pub fn seconds(count: u64) -> Duration {
@@ -67,7 +72,7 @@ pub fn seconds(count: u64) -> Duration {
 impl Sim {
     /// `count` machines that know each other and do not run yet.
     pub fn new(count: usize, seed: u8) -> Self {
-        let machines = (0..count)
+        let machines: Vec<Machine> = (0..count)
             .map(|index| Machine {
                 mesh: None,
                 endpoint: format!("10.0.{}.{}:4863", index / 200, index % 200 + 1).parse().unwrap(),
@@ -77,6 +82,9 @@ impl Sim {
             .collect();
         Self {
             now: Moment::START,
+            timers: vec![None; count],
+            order: BTreeSet::new(),
+            places: machines.iter().map(|machine| machine.endpoint).zip(0..).collect(),
             machines,
             loss_percent: 0,
             delay: Duration::from_millis(1),
@@ -108,13 +116,24 @@ impl Sim {
 
     /// Starts a machine whose wall clock shows `wall`.
     pub fn start_at(&mut self, index: usize, wall: Timestamp) {
+        self.start_unacquainted(index, wall);
+        let peers = self.peers(|_| true);
+        self.set_peers(index, peers);
+    }
+
+    /// Starts a machine that knows nobody.
+    pub fn start_alone(&mut self, index: usize) {
+        self.start_unacquainted(index, Timestamp::from_millis(1_000_000));
+    }
+
+    fn start_unacquainted(&mut self, index: usize, wall: Timestamp) {
         self.starts += 1;
-        let seed = [self.starts; 32];
+        let [high, low] = self.starts.to_be_bytes();
+        let mut seed = [low; 32];
+        seed[0] ^= high;
         let settings = self.settings.clone();
         let mesh = Mesh::new(key(index), cluster(0), settings, seed, self.now, wall);
         self.machines[index].mesh = Some(mesh);
-        let peers = self.peers(|_| true);
-        self.set_peers(index, peers);
     }
 
     /// All machines that `alive` is asked about.
@@ -136,17 +155,31 @@ impl Sim {
     pub fn with<T>(&mut self, index: usize, call: impl FnOnce(&mut Mesh) -> T) -> T {
         let mesh = self.machines[index].mesh.as_mut().unwrap();
         let result = call(mesh);
-        while let Some(output) = self.machines[index].mesh.as_mut().unwrap().poll_output() {
+        let (mut transmitted, mut others) = (Vec::new(), Vec::new());
+        while let Some(output) = mesh.poll_output() {
             match output {
                 Output::Transmit { destination, datagram } => {
                     assert!(datagram.len() <= super::wire::DATAGRAM_LENGTH_MAX);
-                    let source = self.machines[index].endpoint;
-                    self.post(Sent { source, destination, datagram });
+                    transmitted.push((destination, datagram));
                 }
-                other => self.machines[index].outputs.push(other),
+                other => others.push(other),
             }
         }
+        let timer = mesh.poll_timeout();
+        self.set_timer(index, timer);
+        self.machines[index].outputs.extend(others);
+        let source = self.machines[index].endpoint;
+        for (destination, datagram) in transmitted {
+            self.post(Sent { source, destination, datagram });
+        }
         result
+    }
+
+    fn set_timer(&mut self, index: usize, timer: Option<Moment>) {
+        if let Some(before) = std::mem::replace(&mut self.timers[index], timer) {
+            self.order.remove(&(before, index));
+        }
+        self.order.extend(timer.map(|timer| (timer, index)));
     }
 
     /// Puts a datagram on the wire.
@@ -217,11 +250,12 @@ impl Sim {
 
     /// Does what comes next, if it comes before `end`.
     fn step(&mut self, end: Moment) -> bool {
-        let timers =
-            self.machines.iter().enumerate().filter_map(|(index, machine)| {
-                Some((machine.mesh.as_ref()?.poll_timeout()?, index))
-            });
-        let timer = timers.min();
+        while let Some((_, index)) = self.order.first().copied()
+            && self.machines[index].mesh.is_none()
+        {
+            self.set_timer(index, None);
+        }
+        let timer = self.order.first().copied();
         let arrival = self.flying.keys().next().copied();
         match (timer, arrival) {
             (Some((time, index)), arrival)
@@ -243,7 +277,11 @@ impl Sim {
     }
 
     fn arrive(&mut self, mut sent: Sent) {
-        let at = |endpoint| self.machines.iter().position(|machine| machine.endpoint == endpoint);
+        let at = |endpoint: SocketAddr| {
+            let is_there = |index: &usize| self.machines[*index].endpoint == endpoint;
+            let hint = self.places.get(&endpoint).copied().filter(is_there);
+            hint.or_else(|| (0..self.machines.len()).find(is_there))
+        };
         let Some(to) = at(sent.destination) else { return };
         let from = at(sent.source).unwrap_or(usize::MAX);
         if self.cut.contains(&(from, to)) || self.machines[to].mesh.is_none() {

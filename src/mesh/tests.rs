@@ -13,9 +13,11 @@ use super::sim::seconds;
 use crate::model::time::Timestamp;
 
 mod challenges;
+mod crowd;
 mod fuzz;
 mod hostile;
 mod knocks;
+mod liars;
 mod sessions;
 mod silence;
 mod thieves;

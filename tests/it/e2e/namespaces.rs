@@ -1,6 +1,7 @@
 //! A pair whose network is cut: each member in a network namespace of its own.
 
 mod looking;
+mod shapes;
 
 use std::fs;
 use std::path::PathBuf;

@@ -123,6 +123,60 @@ impl Namespace {
     }
 }
 
+/// Namespaces with a cable between those that are named in pairs.
+pub struct Shape {
+    spaces: Vec<Namespace>,
+}
+
+impl Shape {
+    /// Makes them: `count` namespaces, cables between these `pairs`.
+    ///
+    /// # Panics
+    /// When the kernel does not allow it.
+    pub fn new(sandbox: &Sandbox, count: usize, pairs: &[(usize, usize)]) -> Self {
+        let mut spaces = vec![Namespace::first(sandbox, "")];
+        for _ in 1..count {
+            let space = Namespace::beside(sandbox, &spaces[0], "");
+            spaces.push(space);
+        }
+        for (number, (one, other)) in pairs.iter().enumerate() {
+            let (left, right) = (&spaces[*one], &spaces[*other]);
+            let peer = right.pid();
+            left.ip(
+                sandbox,
+                &format!("link add to{other} type veth peer name to{one} netns {peer}"),
+            );
+            for (space, device, host) in [(left, other, 1), (right, one, 2)] {
+                let address = format!("10.99.{}.{host}/24", number + 1);
+                space.ip(sandbox, &format!("address add {address} dev to{device}"));
+                space.ip(sandbox, &format!("link set to{device} up"));
+            }
+        }
+        Self { spaces }
+    }
+
+    /// The namespace number `index`.
+    pub fn space(&self, index: usize) -> &Namespace {
+        &self.spaces[index]
+    }
+
+    /// Lets nothing of what `from` sends arrive at `to` on their cable; nobody is told.
+    pub fn swallow(&self, sandbox: &Sandbox, from: usize, to: usize) {
+        let rules = format!(
+            "table inet hole{from} {{\n chain input {{\n type filter hook input priority 0;\n \
+             iifname \"to{from}\" drop\n }}\n}}\n"
+        );
+        self.spaces[to].enter(sandbox, "nft").args(["-f", "-"]).stdin(rules).success();
+    }
+
+    /// Ends that.
+    pub fn restore(&self, sandbox: &Sandbox, from: usize, to: usize) {
+        let table = format!("hole{from}");
+        let nft = self.spaces[to].enter(sandbox, "nft");
+        nft.args(["delete", "table", "inet", &table]).success();
+    }
+}
+
 fn ready(mut holder: Running) -> Running {
     wait_until(Duration::from_secs(10), "a network namespace", || {
         assert!(holder.is_running(), "unshare is refused: run as root or allow user namespaces");
