@@ -96,6 +96,8 @@ prepare_end_to_end() {
     need sshd openssh-server ||
         leave_out "no sshd, and no right to install openssh-server" e2e::loopback::
     need curl curl || leave_out "no curl, and no right to install it" e2e::doors::
+    need cloud-init cloud-init ||
+        leave_out "no cloud-init, and no right to install it" cloud_init
     need ip iproute2 || leave_out "no ip, and no right to install iproute2"
     prepare_docker
 }

@@ -6,6 +6,7 @@
 
 mod client;
 mod digitalocean;
+mod ec2;
 pub mod error;
 mod hetzner;
 mod host_key;
@@ -32,6 +33,7 @@ use crate::compute::Compute;
 use crate::compute::Work;
 use crate::compute::catalog::Catalog;
 use crate::compute::cloud::digitalocean::DigitalOcean;
+use crate::compute::cloud::ec2::Ec2;
 use crate::compute::cloud::error::CloudCause;
 use crate::compute::cloud::hetzner::Hetzner;
 use crate::compute::cloud::linode::Linode;
@@ -54,7 +56,7 @@ use crate::model::machine::MachineSpec;
 use crate::model::name::Name;
 
 /// The drivers of this file's folder.
-pub const DRIVERS: [&str; 4] = ["digitalocean", "hetzner", "linode", "vultr"];
+pub const DRIVERS: [&str; 5] = ["digitalocean", "ec2", "hetzner", "linode", "vultr"];
 
 /// Creates of one wish wait for each other; so many wishes never do.
 const LOCKS: usize = 64;
@@ -97,6 +99,7 @@ fn open_with(
 ) -> Option<Cloud> {
     let provider: Box<dyn Provider> = match driver {
         "digitalocean" => Box::new(DigitalOcean::new(settings, environment, pace)),
+        "ec2" => Box::new(Ec2::new(settings, environment, pace)),
         "hetzner" => Box::new(Hetzner::new(settings, environment, pace)),
         "linode" => Box::new(Linode::new(settings, environment, pace)),
         "vultr" => Box::new(Vultr::new(settings, environment, pace)),
@@ -201,5 +204,7 @@ impl Compute for Cloud {
     }
 }
 
+#[cfg(test)]
+mod fixtures;
 #[cfg(test)]
 mod tests;

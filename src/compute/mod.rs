@@ -93,7 +93,8 @@ pub struct Availability {
 }
 
 /// The drivers that [`open`] knows.
-pub const DRIVERS: [&str; 6] = ["digitalocean", "docker", "hetzner", "linode", "local", "vultr"];
+pub const DRIVERS: [&str; 7] =
+    ["digitalocean", "docker", "ec2", "hetzner", "linode", "local", "vultr"];
 
 /// Opens the back-end of compute type `compute_type`.
 ///
@@ -173,7 +174,7 @@ mod tests {
         for (settings, expected) in [
             (
                 json!({"driver": "dokcer"}),
-                "\"dokcer\" is no driver (digitalocean, docker, hetzner, linode, local, vultr)",
+                "\"dokcer\" is no driver (digitalocean, docker, ec2, hetzner, linode, local, vultr)",
             ),
             (json!({"driver": "docker", "imgae": "x"}), "unknown field `imgae`"),
             (json!({"driver": "docker", "image": 3}), "image: invalid type"),

@@ -81,7 +81,7 @@ fn wrong_files_are_told_with_line_path_and_what_was_meant() {
         (
             "{\"compute_types\": {\"mine\": {\"driver\": \"dokcer\"}}}",
             "mutable_config.json:1:29: compute_types.mine.driver: there is no driver \"dokcer\"; \
-             did you mean \"docker\"? (known: digitalocean, docker, hetzner, linode, local, vultr)",
+             did you mean \"docker\"? (known: digitalocean, docker, ec2, hetzner, linode, local, vultr)",
         ),
         ("{\n  \"mesh\": {,}\n}", "mutable_config.json:2:12: not JSON: key must be a string"),
         ("[]", "mutable_config.json:1:1: expected an object"),

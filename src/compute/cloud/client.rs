@@ -124,6 +124,11 @@ impl Client {
         Self { base, source, settings, environment, token, http, pace }
     }
 
+    /// The API's address.
+    pub(super) fn base(&self) -> &str {
+        &self.base
+    }
+
     fn token(&self) -> Result<&Secret, CloudCause> {
         if let Some(known) = self.token.get() {
             return Ok(known);

@@ -104,7 +104,7 @@ fn is_tag(tag: &str) -> bool {
 }
 
 /// A droplet of ours.
-fn server(droplet: &Value) -> Option<Server> {
+pub(super) fn server(droplet: &Value) -> Option<Server> {
     let tags = items(&droplet["tags"]).filter_map(Value::as_str);
     let networks = &droplet["networks"];
     let public = |version: &str| {
@@ -221,7 +221,7 @@ fn offer(value: &Value, description: &str) -> Offer {
     Offer { name: text(&value["slug"]), description: text(&value[description]) }
 }
 
-fn size(value: &Value) -> Size {
+pub(super) fn size(value: &Value) -> Size {
     let number = |key: &str| value[key].as_u64().unwrap_or_default();
     let monthly = value["price_monthly"].as_f64();
     Size {

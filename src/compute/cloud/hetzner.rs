@@ -104,7 +104,7 @@ fn is_label(key: &str, value: &str) -> bool {
 }
 
 /// A server of ours.
-fn server(server: &Value) -> Option<Server> {
+pub(super) fn server(server: &Value) -> Option<Server> {
     let labels: BTreeMap<String, String> = server["labels"]
         .as_object()?
         .iter()
@@ -211,7 +211,7 @@ fn offer(value: &Value) -> Offer {
 
 /// Prices differ from place to place: that of the configured one, before taxes, in the currency
 /// that the provider's bills are written in.
-fn size(value: &Value, region: &str) -> Size {
+pub(super) fn size(value: &Value, region: &str) -> Size {
     let here = items(&value["prices"]).find(|price| price["location"] == region);
     let monthly = here.and_then(|price| price["price_monthly"]["net"].as_str()?.parse().ok());
     // Memory comes in GB, with fractions.

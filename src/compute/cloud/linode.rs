@@ -79,7 +79,7 @@ fn password() -> Result<Zeroizing<String>, CloudCause> {
 }
 
 /// An instance of ours.
-fn server(instance: &Value) -> Option<Server> {
+pub(super) fn server(instance: &Value) -> Option<Server> {
     let tags = items(&instance["tags"]).filter_map(Value::as_str);
     let ipv4 = items(&instance["ipv4"]).filter_map(Value::as_str);
     // Private addresses stand in the same list.
@@ -180,7 +180,7 @@ fn offer(value: &Value) -> Offer {
     Offer { name: text(&value["id"]), description: text(&value["label"]) }
 }
 
-fn size(value: &Value) -> Size {
+pub(super) fn size(value: &Value) -> Size {
     let number = |key: &str| value[key].as_u64().unwrap_or_default();
     let monthly = value["price"]["monthly"].as_f64();
     Size {

@@ -10,6 +10,7 @@ use crate::compute::conformance::fresh_spec;
 use futures_util::StreamExt;
 use serde_json::json;
 use std::time::Duration;
+use stub::ACCESS_KEY_ID;
 use stub::Dialect;
 use stub::Stub;
 use stub::TOKEN;
@@ -21,8 +22,9 @@ const SCHEDULES: u64 = 200;
 /// Courses that are run beside each other: they wait more than they work.
 const AT_ONCE: usize = 16;
 
-const PROVIDERS: [(&str, Dialect); 4] = [
+const PROVIDERS: [(&str, Dialect); 5] = [
     ("digitalocean", Dialect::DigitalOcean),
+    ("ec2", Dialect::Ec2),
     ("hetzner", Dialect::Hetzner),
     ("linode", Dialect::Linode),
     ("vultr", Dialect::Vultr),
@@ -49,8 +51,16 @@ fn settings(stub: &Stub) -> CloudSettings {
 }
 
 fn cloud(driver: &str, stub: &Stub) -> Cloud {
-    let environment: Arc<Environment> = Arc::new(|_| Some(TOKEN.to_owned()));
-    open_with("mine", driver, settings(stub), environment, pace()).unwrap()
+    open_with("mine", driver, settings(stub), environment(), pace()).unwrap()
+}
+
+/// One that holds every provider's token.
+fn environment() -> Arc<Environment> {
+    Arc::new(|name| match name {
+        "AWS_ACCESS_KEY_ID" => Some(ACCESS_KEY_ID.to_owned()),
+        "AWS_SESSION_TOKEN" => None,
+        _ => Some(TOKEN.to_owned()),
+    })
 }
 
 fn wish(name: &str, cluster: ClusterId) -> MachineSpec {
@@ -128,15 +138,39 @@ async fn schedule(driver: &str, dialect: Dialect, seed: u64) {
     assert_no_violations(&stub);
 }
 
+/// No course of events leaves an orphan or a second machine.
+async fn courses(driver: &'static str) {
+    let (_, dialect) = PROVIDERS.into_iter().find(|(name, _)| *name == driver).unwrap();
+    let runs = futures_util::stream::iter(0..SCHEDULES)
+        .map(|seed| tokio::spawn(schedule(driver, dialect, seed)));
+    let ended: Vec<_> = runs.buffer_unordered(AT_ONCE).collect().await;
+    let failed = ended.iter().filter(|ended| ended.is_err()).count();
+    assert_eq!(failed, 0, "{driver}: of {SCHEDULES} courses");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_course_of_events_leaves_an_orphan_or_a_second_machine() {
-    for (driver, dialect) in PROVIDERS {
-        let runs = futures_util::stream::iter(0..SCHEDULES)
-            .map(|seed| tokio::spawn(schedule(driver, dialect, seed)));
-        let ended: Vec<_> = runs.buffer_unordered(AT_ONCE).collect().await;
-        let failed = ended.iter().filter(|ended| ended.is_err()).count();
-        assert_eq!(failed, 0, "{driver}: of {SCHEDULES} courses");
-    }
+async fn no_course_leaves_an_orphan_or_a_second_droplet() {
+    courses("digitalocean").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_course_leaves_an_orphan_or_a_second_instance_at_ec2() {
+    courses("ec2").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_course_leaves_an_orphan_or_a_second_server_at_hetzner() {
+    courses("hetzner").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_course_leaves_an_orphan_or_a_second_instance_at_linode() {
+    courses("linode").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_course_leaves_an_orphan_or_a_second_instance_at_vultr() {
+    courses("vultr").await;
 }
 
 #[tokio::test]
@@ -156,8 +190,7 @@ async fn each_no_is_a_clear_sentence() {
 
         let closed =
             CloudSettings { api: Some("http://127.0.0.1:1".to_owned()), ..settings(&stub) };
-        let environment: Arc<Environment> = Arc::new(|_| Some(TOKEN.to_owned()));
-        let closed = open_with("mine", driver, closed, environment, pace()).unwrap();
+        let closed = open_with("mine", driver, closed, environment(), pace()).unwrap();
         let error = closed.check().await.unwrap_err();
         let cause = error.cause.to_string();
         assert!(cause.starts_with("the API at 127.0.0.1 is out of reach"), "{cause}");

@@ -91,7 +91,7 @@ fn paging(items: &'static str) -> Paging {
 }
 
 /// An instance of ours. `server_status` is not looked at: it may never become `ok`.
-fn server(instance: &Value) -> Option<Server> {
+pub(super) fn server(instance: &Value) -> Option<Server> {
     let tags = items(&instance["tags"]).filter_map(Value::as_str);
     let (status, power) = (instance["status"].as_str()?, &instance["power_status"]);
     let found = ["main_ip", "v6_main_ip"].map(|key| instance[key].as_str().unwrap_or_default());
@@ -196,7 +196,7 @@ impl Provider for Vultr {
     }
 }
 
-fn size(value: &Value) -> Size {
+pub(super) fn size(value: &Value) -> Size {
     let number = |key: &str| value[key].as_u64().unwrap_or_default();
     let monthly = value["monthly_cost"].as_f64();
     Size {

@@ -33,10 +33,11 @@ impl Default for ComputeType {
 }
 
 /// Drivers that are built in.
-pub const DRIVERS: [&str; 6] = ["digitalocean", "docker", "hetzner", "linode", "local", "vultr"];
+pub const DRIVERS: [&str; 7] =
+    ["digitalocean", "docker", "ec2", "hetzner", "linode", "local", "vultr"];
 
 /// Those of them that are clouds.
-pub const CLOUDS: [&str; 4] = ["digitalocean", "hetzner", "linode", "vultr"];
+pub const CLOUDS: [&str; 5] = ["digitalocean", "ec2", "hetzner", "linode", "vultr"];
 
 /// What the driver `local` takes: nothing. Machines are processes on this computer.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]

@@ -7,6 +7,7 @@
 
 mod description;
 mod digitalocean;
+mod ec2;
 mod hetzner;
 mod linode;
 mod vultr;
@@ -34,13 +35,16 @@ const HETZNER: &str = include_str!("../../descriptions/hetzner.json");
 const LINODE: &str = include_str!("../../descriptions/linode.json");
 const VULTR: &str = include_str!("../../descriptions/vultr.json");
 
-/// The token that is accepted.
+pub use self::ec2::ACCESS_KEY_ID;
+
+/// The token that is accepted; of EC2, the secret of [`ACCESS_KEY_ID`].
 pub const TOKEN: &str = "stub-token-0123456789";
 
 /// Whose API it speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dialect {
     DigitalOcean,
+    Ec2,
     Hetzner,
     Linode,
     Vultr,
@@ -66,6 +70,8 @@ pub struct Asked {
     pub query: BTreeMap<String, String>,
     pub headers: HeaderMap,
     pub body: Value,
+    /// The body as it came.
+    pub raw: Vec<u8>,
 }
 
 impl Asked {
@@ -111,7 +117,8 @@ pub struct Stub {
 
 struct Inner {
     dialect: Dialect,
-    description: Description,
+    /// None where a provider has published none: its dialect knows what is taken.
+    description: Option<Description>,
     world: Mutex<World>,
     boot: Option<Arc<dyn Boot>>,
 }
@@ -128,12 +135,14 @@ impl Stub {
         weather: Weather,
         boot: Option<Arc<dyn Boot>>,
     ) -> Self {
-        let description = Description::read(match dialect {
-            Dialect::DigitalOcean => DIGITALOCEAN,
-            Dialect::Hetzner => HETZNER,
-            Dialect::Linode => LINODE,
-            Dialect::Vultr => VULTR,
-        });
+        let description = match dialect {
+            Dialect::DigitalOcean => Some(DIGITALOCEAN),
+            Dialect::Ec2 => None,
+            Dialect::Hetzner => Some(HETZNER),
+            Dialect::Linode => Some(LINODE),
+            Dialect::Vultr => Some(VULTR),
+        };
+        let description = description.map(Description::read);
         let world = Mutex::new(World::new(weather));
         let inner = Arc::new(Inner { dialect, description, world, boot });
         let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
@@ -168,7 +177,7 @@ impl Drop for Stub {
 
 fn prefix(dialect: Dialect) -> &'static str {
     match dialect {
-        Dialect::DigitalOcean => "",
+        Dialect::DigitalOcean | Dialect::Ec2 => "",
         Dialect::Hetzner => "/v1",
         Dialect::Linode => "/v4",
         Dialect::Vultr => "/v2",
@@ -214,13 +223,18 @@ impl Inner {
         let asked = Asked {
             method: method.to_string(),
             path: uri.path().strip_prefix(prefix(self.dialect)).unwrap_or("/").to_owned(),
-            query: pairs(uri.query().unwrap_or_default()),
+            // Of EC2 the parameters are the body.
+            query: match self.dialect {
+                Dialect::Ec2 => pairs(&String::from_utf8_lossy(body)),
+                _ => pairs(uri.query().unwrap_or_default()),
+            },
             headers,
             body: serde_json::from_slice(body).unwrap_or(Value::Null),
+            raw: body.to_vec(),
         };
         let mut world = self.world.lock().unwrap();
         *world.asked.entry(asked.title()).or_default() += 1;
-        if world.is_revoked || !is_authorized(&asked) {
+        if world.is_revoked || !self.is_authorized(&asked) {
             return Some(self.no(No::Unauthorized));
         }
         let faults = self.faults(&asked);
@@ -238,6 +252,7 @@ impl Inner {
             Some(Fault::SoldOut) => return Some(self.no(No::SoldOut)),
             _ => match self.dialect {
                 Dialect::DigitalOcean => digitalocean::answer(&mut world, &asked),
+                Dialect::Ec2 => ec2::answer(&mut world, &asked),
                 Dialect::Hetzner => hetzner::answer(&mut world, &asked),
                 Dialect::Linode => linode::answer(&mut world, &asked),
                 Dialect::Vultr => vultr::answer(&mut world, &asked),
@@ -251,11 +266,22 @@ impl Inner {
         }
     }
 
+    fn is_authorized(&self, asked: &Asked) -> bool {
+        if self.dialect == Dialect::Ec2 {
+            return ec2::is_authorized(asked);
+        }
+        let given = asked.headers.get("authorization").and_then(|value| value.to_str().ok());
+        given == Some(&format!("Bearer {TOKEN}"))
+    }
+
     fn faults(&self, asked: &Asked) -> Vec<String> {
-        let mut faults =
-            self.description.faults(&asked.method, &asked.path, &asked.query, &asked.body);
+        let described = self.description.iter().flat_map(|description| {
+            description.faults(&asked.method, &asked.path, &asked.query, &asked.body)
+        });
+        let mut faults: Vec<String> = described.collect();
         faults.extend(match self.dialect {
             Dialect::DigitalOcean => digitalocean::faults(asked),
+            Dialect::Ec2 => ec2::faults(asked),
             Dialect::Hetzner => hetzner::faults(asked),
             Dialect::Linode => linode::faults(asked),
             Dialect::Vultr => vultr::faults(asked),
@@ -265,6 +291,9 @@ impl Inner {
 
     fn is_create(&self, asked: &Asked) -> bool {
         let path = match self.dialect {
+            Dialect::Ec2 => {
+                return asked.query.get("Action").is_some_and(|it| it == "RunInstances");
+            }
             Dialect::DigitalOcean => "/v2/droplets",
             Dialect::Hetzner => "/servers",
             Dialect::Linode => "/linode/instances",
@@ -276,6 +305,7 @@ impl Inner {
     fn no(&self, no: No) -> Said {
         match self.dialect {
             Dialect::DigitalOcean => digitalocean::no(no),
+            Dialect::Ec2 => ec2::no(no),
             Dialect::Hetzner => hetzner::no(no),
             Dialect::Linode => linode::no(no),
             Dialect::Vultr => vultr::no(no),
@@ -310,11 +340,6 @@ impl Inner {
             }
         }
     }
-}
-
-fn is_authorized(asked: &Asked) -> bool {
-    let given = asked.headers.get("authorization").and_then(|value| value.to_str().ok());
-    given == Some(&format!("Bearer {TOKEN}"))
 }
 
 /// The parameters of a query.

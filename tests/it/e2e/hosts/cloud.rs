@@ -11,7 +11,7 @@ use tokio::runtime::Runtime;
 
 use super::{WORK_LIMIT, configure, names};
 use crate::cloud::weather::Weather;
-use crate::cloud::{Boot, Dialect, Stub, TOKEN};
+use crate::cloud::{ACCESS_KEY_ID, Boot, Dialect, Stub, TOKEN};
 use crate::support::docker::{LABEL, docker, image, run_name, try_docker};
 use crate::support::run::Invocation;
 use crate::support::sandbox::Sandbox;
@@ -108,7 +108,11 @@ impl Rental {
         let stub = runtime.block_on(Stub::start_with(dialect, Weather::fair(), Some(boot)));
         let sandbox = Sandbox::new();
         let token = sandbox.path().join("token");
-        std::fs::write(&token, TOKEN).unwrap();
+        let text = match dialect {
+            Dialect::Ec2 => format!("{ACCESS_KEY_ID} {TOKEN}\n"),
+            _ => TOKEN.to_owned(),
+        };
+        std::fs::write(&token, text).unwrap();
         std::fs::set_permissions(&token, std::fs::Permissions::from_mode(0o600)).unwrap();
         let settings = json!({
             "driver": driver, "api": stub.api(), "token_file": token, "region": "eu-1",
@@ -166,6 +170,12 @@ fn live_and_go(driver: &'static str, dialect: Dialect, count: usize) {
 #[ignore = "end to end: run by ./runtests.sh"]
 fn droplets_are_rented_joined_and_given_back() {
     live_and_go("digitalocean", Dialect::DigitalOcean, 2);
+}
+
+#[test]
+#[ignore = "end to end: run by ./runtests.sh"]
+fn instances_of_ec2_are_rented_joined_and_given_back() {
+    live_and_go("ec2", Dialect::Ec2, 1);
 }
 
 #[test]
