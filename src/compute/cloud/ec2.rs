@@ -152,7 +152,7 @@ impl Ec2 {
         for _ in 0..PAGES_MAX {
             let mut asked = parameters.clone();
             if !next.is_empty() {
-                asked.push(("NextToken".to_owned(), next));
+                asked.push(("NextToken".to_owned(), std::mem::take(&mut next)));
             }
             let answer = self.act(action, asked, true).await?;
             let document = xml::document(action, &answer)?;
