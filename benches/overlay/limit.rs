@@ -76,7 +76,7 @@ pub fn run(arguments: &[String]) {
     let _entered = runtime.enter();
     let mut socket = MeshSocket::bind(Some(listen.parse().unwrap())).unwrap();
     let mut device = Device::create("limit0", own, PAYLOAD_MAX, 44).unwrap();
-    device.set_members(&[other].into()).unwrap();
+    device.set_members(&[(other, PAYLOAD_MAX)].into()).unwrap();
     let carrier = Straight { other, endpoint: endpoint.parse().unwrap() };
     let start = Instant::now();
     let clock = Arc::new(move || Moment::at(start.elapsed()));

@@ -4,10 +4,14 @@
 //! `cargo bench --bench overlay`; `-- quick` measures once and only one hop.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a measurement ends where it cannot go on")]
 
+mod latency;
 mod limit;
 mod peers;
 mod raptor;
 mod stream;
+#[path = "../support/mod.rs"]
+mod support;
+mod verdicts;
 mod world;
 
 use std::os::unix::process::CommandExt;
@@ -49,11 +53,11 @@ fn measure(folder: &std::path::Path, is_quick: bool, pauses: bool) {
     let peers = if is_quick { Vec::new() } else { peers::start_all(folder) };
     let mut targets = vec![
         Target::new("the wire (veth, no program)", "10.81.0.2"),
-        Target::new("limit: same packets in clear", "fc00::b"),
-        Target::new("raptor, AES-256-GCM", &aes[1].address),
-        Target::new("raptor, ChaCha20-Poly1305", &chacha[1].address),
+        Target::new(verdicts::LIMIT, "fc00::b"),
+        Target::new(verdicts::AES, &aes[1].address),
+        Target::new(verdicts::CHACHA, &chacha[1].address),
     ];
-    targets.push(Target::new("raptor, AES-256-GCM, two hops", &aes[2].address));
+    targets.push(Target::new(verdicts::AES_TWO_HOPS, &aes[2].address));
     for peer in &peers {
         targets.push(Target::new(peer.name, &peer.one_hop));
         if let Some(address) = &peer.two_hops {
@@ -67,7 +71,10 @@ fn measure(folder: &std::path::Path, is_quick: bool, pauses: bool) {
         println!("{}", aes[1].address);
         let _ = std::io::stdin().read_line(&mut String::new());
     }
+    let latencies = [(&aes[1].address, 1), (&aes[2].address, 2)]
+        .map(|(address, hops)| (hops, latency::added("10.81.0.2", address, hops)));
     stream::measure(&mut targets, if is_quick { 2 } else { 5 });
+    verdicts::print(&targets, &peers, &latencies);
     drop((servers, limits));
 }
 

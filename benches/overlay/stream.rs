@@ -42,8 +42,4 @@ pub fn measure(targets: &mut [Target], runs: usize) {
             target.rates.push(rate / 1e9);
         }
     }
-    for target in targets {
-        let all: Vec<String> = target.rates.iter().map(|rate| format!("{rate:.2}")).collect();
-        println!("{:<34} {:6.2} Gbit/s   ({})", target.name, target.median(), all.join(" "));
-    }
 }

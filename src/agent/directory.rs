@@ -29,6 +29,13 @@ impl Directory {
         *members = Members { roles, addresses };
     }
 
+    /// The members' addresses.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<Ipv6Addr> {
+        let members = self.members.read().unwrap_or_else(PoisonError::into_inner);
+        members.addresses.keys().copied().collect()
+    }
+
     /// What `node` may do; none for a stranger.
     #[must_use]
     pub fn role(&self, node: NodeId) -> Option<Role> {

@@ -1,7 +1,8 @@
 //! The machine's network interface in the overlay: whether it is made, and what is known of it.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::net::Ipv6Addr;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::agent::clock::Clock;
@@ -11,6 +12,7 @@ use crate::mesh::plane::sender::Sender;
 use crate::mesh::plane::table::Plane;
 use crate::mesh::socket::MeshSocket;
 use crate::mesh::socket::data::SEND_BYTES_MAX;
+use crate::mesh::socket::path;
 use crate::mesh::tun::device::Device;
 use crate::mesh::tun::icmp::MTU_MIN;
 use crate::mesh::tun::pump::Arrival;
@@ -49,6 +51,7 @@ pub struct Interface {
 
 /// The pump before the device: the threads end before the device goes.
 struct Parts {
+    plane: Arc<Plane>,
     pump: Pump,
     device: Device,
 }
@@ -84,12 +87,32 @@ impl Interface {
         Self { parts, is_wanted, problem: None }
     }
 
-    /// Leads exactly `members` into the interface.
-    pub fn set_members(&mut self, members: &BTreeSet<Ipv6Addr>) {
-        if let Ok(parts) = &mut self.parts {
-            let set = parts.device.set_members(members);
-            self.problem = set.err().map(|error| format!("a route is missing: {error}"));
+    /// Leads exactly `members` into the interface, and makes it as wide as the widest of their
+    /// paths. `links` are the neighbours and where they are.
+    pub fn set_members(
+        &mut self,
+        members: impl IntoIterator<Item = Ipv6Addr>,
+        links: impl IntoIterator<Item = (Ipv6Addr, SocketAddr)>,
+    ) {
+        let Ok(parts) = &mut self.parts else { return };
+        for (peer, endpoint) in links {
+            // One that cannot be reached keeps what was known.
+            if let Ok(datagram_max) = path::datagram_max(endpoint) {
+                parts.plane.set_path(peer, datagram_max);
+            }
         }
+        let members: BTreeMap<Ipv6Addr, usize> =
+            members.into_iter().map(|member| (member, parts.plane.payload_max(member))).collect();
+        let mtu = members.values().copied().max().unwrap_or(SEND_LENGTH_MAX).max(MTU_MIN);
+        let resized = parts.device.resize(mtu, segments(mtu));
+        let set = resized.and_then(|()| parts.device.set_members(&members));
+        self.problem = set.err().map(|error| format!("the network interface: {error}"));
+    }
+
+    /// Whether there is one.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        self.parts.is_ok()
     }
 
     /// Waits for what the threads hand over; none when only the plane has events. For ever when
@@ -146,6 +169,6 @@ fn make(
     let failed = |error: std::io::Error| format!("its threads cannot start: {error}");
     let data = socket.leave_receiving().map_err(failed)?;
     let clock = Arc::new(move || clock.now());
-    let pump = Pump::start(plane, device.file(), data, own, clock).map_err(failed)?;
-    Ok(Parts { pump, device })
+    let pump = Pump::start(Arc::clone(&plane), device.file(), data, own, clock).map_err(failed)?;
+    Ok(Parts { plane, pump, device })
 }

@@ -6,6 +6,7 @@
 
 mod backlog;
 pub mod data;
+pub mod path;
 
 use std::io::{self, ErrorKind, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -145,7 +146,7 @@ impl MeshSocket {
         socket.set_nonblocking(true)?;
         let io = UdpSocket::from_std(socket.into())?;
         Ok(Self {
-            state: UdpSocketState::new((&io).into())?,
+            state: following(&io)?,
             io: Io::Loop(io),
             family,
             backlog: Backlog::new(BACKLOG_BYTES_MAX),
@@ -264,9 +265,27 @@ impl MeshSocket {
                 // The interface cannot segment: `quinn-udp` has noted it, and the batch goes again
                 // one datagram at a time.
                 Err(_) if is_segmented && self.state.max_gso_segments() < segments_max => {}
+                // Longer than the path: one at a time the kernel makes fragments of each.
+                Err(_) if is_segmented => self.send_singly(),
                 Err(_) => self.counters.refused += self.backlog.advance(bytes),
             }
         }
+    }
+
+    /// Sends the oldest batch one datagram at a time. What the kernel has no room for is lost.
+    fn send_singly(&mut self) {
+        let Some(batch) = self.backlog.front() else { return };
+        let contents = batch.next(usize::MAX);
+        let (bytes, mut sent) = (contents.len(), 0);
+        for contents in contents.chunks(batch.segment_bytes) {
+            let destination = batch.destination;
+            let transmit =
+                Transmit { destination, ecn: None, contents, segment_size: None, src_ip: None };
+            sent += u64::from(self.try_send(&transmit).is_ok());
+        }
+        let all = self.backlog.advance(bytes);
+        self.counters.sent += sent;
+        self.counters.refused += all.saturating_sub(sent);
     }
 
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
@@ -279,6 +298,13 @@ impl MeshSocket {
             (sent, _) => sent,
         }
     }
+}
+
+/// `quinn-udp` forbids fragments, as QUIC wants; the mesh follows the path instead.
+fn following(io: &UdpSocket) -> io::Result<UdpSocketState> {
+    let state = UdpSocketState::new(io.into())?;
+    path::follow(io.as_fd());
+    Ok(state)
 }
 
 /// Opens and binds one socket, for IPv4 too where `address` is all of IPv6.

@@ -95,13 +95,12 @@ impl Core {
         self.remember_members();
         self.parts.gossip.set_members(now, &roles.keys().copied().collect());
         peers.remove(&me);
-        let addresses = peers.keys().map(NodeId::address).collect();
-        self.parts.interface.set_members(&addresses);
         let peers = peers.into_iter().map(|(id, told)| self.peer(id, &told)).collect();
         self.parts.mesh.set_peers(now, peers);
         self.parts.mesh.set_invitations(invitations);
         self.parts.directory.replace(roles);
         self.parts.streams.drop_untrusted();
+        self.refresh_interface();
         self.settle();
     }
 

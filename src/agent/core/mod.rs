@@ -289,6 +289,7 @@ impl Core {
             self.sync_at = now + SYNC_INTERVAL;
             self.sync_with_somebody();
             self.retry_storage();
+            self.refresh_interface();
             self.reconsider_observed();
         }
         self.settle();

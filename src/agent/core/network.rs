@@ -59,6 +59,18 @@ impl Core {
         self.settle();
     }
 
+    /// Leads all members into the interface, as wide as their paths are.
+    pub(super) fn refresh_interface(&mut self) {
+        if !self.parts.interface.is_up() {
+            return;
+        }
+        let me = self.me().address();
+        let members = self.parts.directory.addresses().into_iter().filter(|one| *one != me);
+        let links = self.parts.mesh.report().links;
+        let links = links.into_iter().map(|link| (link.peer.address(), link.endpoint));
+        self.parts.interface.set_members(members, links);
+    }
+
     /// Sends a packet of a stream, and those that wait behind it, in one go.
     pub fn send_stream_packets(&mut self, destination: Ipv6Addr, packet: Bytes) {
         /// Packets sent before anything else gets a turn.
@@ -107,7 +119,8 @@ impl Core {
                 MeshOutput::Echoed { token, by, is_end, hops, rtt } => {
                     self.echoed(token, by, is_end, hops, rtt);
                 }
-                MeshOutput::RoutesChanged | MeshOutput::KnockAnswered { .. } => {}
+                MeshOutput::RoutesChanged => self.refresh_interface(),
+                MeshOutput::KnockAnswered { .. } => {}
             }
         }
         self.parts.socket.flush();

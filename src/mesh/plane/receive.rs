@@ -117,9 +117,6 @@ impl Plane {
         // Only while members disagree about the links can the way lead back.
         let hop = tables.first_hop(header.destination).filter(|(hop, _)| *hop != came_from);
         let Some((peer, outbound)) = hop else { return Verdict::Drop };
-        if datagram.len() > outbound.datagram_max {
-            return Verdict::Drop;
-        }
         write_ttl(datagram, header.ttl - 1);
         if outbound.keys.sign(datagram).is_none() {
             return Verdict::Drop;

@@ -11,6 +11,7 @@ use crate::mesh::plane::header::OVERHEAD;
 use crate::mesh::plane::session::EndSession;
 use crate::mesh::plane::table::Outbound;
 use crate::mesh::plane::table::Plane;
+use crate::mesh::wire::DATAGRAM_LENGTH_MAX;
 use crate::model::time::Moment;
 
 /// The side that did not begin a session waits a twelfth longer before it replaces it, so that
@@ -33,6 +34,13 @@ impl Plane {
         let session = tables.sealing(destination).cloned();
         let hop = tables.first_hop(destination).map(|(peer, outbound)| (peer, outbound.clone()));
         drop(tables);
+        let hop = hop.map(|(peer, mut outbound)| {
+            if peer != destination {
+                // What the links of others take is not known here.
+                outbound.datagram_max = outbound.datagram_max.min(DATAGRAM_LENGTH_MAX);
+            }
+            (peer, outbound)
+        });
         let age = session.as_ref().map(|session| now.since(session.created_at));
         let usable = age.is_some_and(|age| age < self.reject_after);
         let aged = session.as_ref().is_none_or(|session| {

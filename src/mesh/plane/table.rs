@@ -16,9 +16,11 @@ use std::time::Duration;
 
 use crate::mesh::plane::event::Events;
 use crate::mesh::plane::event::PlaneEvent;
+use crate::mesh::plane::header::OVERHEAD;
 use crate::mesh::plane::hop::HopReceiver;
 use crate::mesh::plane::hop::HopSender;
 use crate::mesh::plane::session::EndSession;
+use crate::mesh::wire::DATAGRAM_LENGTH_MAX;
 use crate::model::time::Moment;
 
 /// What went over one link in carried datagrams; it outlives the link's keys.
@@ -115,6 +117,8 @@ pub(super) struct Inbound {
 pub(super) struct Tables {
     pub(super) inbound: BTreeMap<u32, Inbound>,
     outbound: BTreeMap<u128, Outbound>,
+    /// Longest datagram on the way to each neighbour, where it is known.
+    paths: BTreeMap<u128, usize>,
     /// First hop by destination.
     routes: BTreeMap<u128, u128>,
     /// Opens, by local index.
@@ -206,9 +210,37 @@ impl Plane {
             tables.inbound.insert(keys.index(), Inbound { peer, keys });
         }
         match outbound {
-            Some(outbound) => tables.outbound.insert(peer.to_bits(), outbound),
+            Some(mut outbound) => {
+                if let Some(datagram_max) = tables.paths.get(&peer.to_bits()) {
+                    outbound.datagram_max = *datagram_max;
+                }
+                tables.outbound.insert(peer.to_bits(), outbound)
+            }
             None => tables.outbound.remove(&peer.to_bits()),
         };
+    }
+
+    /// Publishes the longest datagram that goes to a neighbour in one piece, in bytes.
+    pub fn set_path(&self, peer: Ipv6Addr, datagram_max: usize) {
+        let peer = peer.to_bits();
+        if self.read().paths.get(&peer) == Some(&datagram_max) {
+            return;
+        }
+        let mut tables = self.write();
+        tables.paths.insert(peer, datagram_max);
+        if let Some(outbound) = tables.outbound.get_mut(&peer) {
+            outbound.datagram_max = datagram_max;
+        }
+    }
+
+    /// Longest payload for `destination`, in bytes. Through others only what every link takes: what
+    /// theirs take is not known here.
+    #[must_use]
+    pub fn payload_max(&self, destination: Ipv6Addr) -> usize {
+        let tables = self.read();
+        let direct = tables.first_hop(destination).filter(|(hop, _)| *hop == destination);
+        let known = direct.map_or(DATAGRAM_LENGTH_MAX, |(_, outbound)| outbound.datagram_max);
+        known.saturating_sub(OVERHEAD)
     }
 
     /// Publishes the first hop to each destination.

@@ -22,6 +22,7 @@ use rustix::event::poll;
 
 use crate::mesh::socket::Family;
 use crate::mesh::socket::address_for;
+use crate::mesh::socket::path;
 use crate::mesh::socket::without_mapping;
 
 /// How long a batch waits for room in the kernel before it is lost, as a router's queue overflows.
@@ -84,6 +85,7 @@ impl AsFd for DataSocket {
 impl DataSocket {
     pub(super) fn new(io: UdpSocket, family: Family) -> io::Result<Self> {
         let state = UdpSocketState::new((&io).into())?;
+        path::follow(io.as_fd());
         // Only root gets past the kernel's bound; others have what it grants.
         let _ = rustix::net::sockopt::set_socket_recv_buffer_size_force(&io, KERNEL_BUFFER_BYTES);
         let _ = rustix::net::sockopt::set_socket_send_buffer_size_force(&io, KERNEL_BUFFER_BYTES);

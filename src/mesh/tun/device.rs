@@ -1,6 +1,6 @@
 //! The network device: made, given its address and routes, read and written.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::io;
 use std::io::IoSlice;
 use std::net::Ipv6Addr;
@@ -12,6 +12,7 @@ use std::sync::Arc;
 use rustix::fs::Mode;
 use rustix::fs::OFlags;
 
+use crate::mesh::tun::icmp::MTU_MIN;
 use crate::mesh::tun::kernel;
 use crate::mesh::tun::netlink;
 use crate::mesh::tun::netlink::Netlink;
@@ -90,7 +91,8 @@ pub struct Device {
     index: u32,
     address: Ipv6Addr,
     netlink: Netlink,
-    routes: BTreeSet<Ipv6Addr>,
+    /// Where they lead, and the longest packet there where that is less than the device's.
+    routes: BTreeMap<Ipv6Addr, Option<usize>>,
     mtu: usize,
     segments: usize,
 }
@@ -127,7 +129,7 @@ impl Device {
         netlink.ask(netlink::add_address(index, address)).map_err(refused("set the address"))?;
         netlink.ask(netlink::raise_link(index)).map_err(refused("begin the use"))?;
         let file = DeviceFile { file: Arc::new(file) };
-        let (name, routes) = (name.to_owned(), BTreeSet::new());
+        let (name, routes) = (name.to_owned(), BTreeMap::new());
         Ok(Self { file, name, index, address, netlink, routes, mtu, segments })
     }
 
@@ -149,21 +151,31 @@ impl Device {
         self.mtu
     }
 
-    /// Leads exactly `members` into the device. What the kernel refuses is told and tried again
-    /// with the next change.
+    /// Leads exactly `members` into the device, each with the longest packet that its path takes.
+    /// What the kernel refuses is told and tried again with the next call.
     ///
     /// # Errors
     /// The kernel's first refusal; the other routes are set all the same.
-    pub fn set_members(&mut self, members: &BTreeSet<Ipv6Addr>) -> io::Result<()> {
+    pub fn set_members(&mut self, members: &BTreeMap<Ipv6Addr, usize>) -> io::Result<()> {
         let mut outcome = Ok(());
-        for gone in self.routes.difference(members).copied().collect::<Vec<_>>() {
+        let own = self.mtu;
+        let wanted: BTreeMap<_, _> = members
+            .iter()
+            .map(|(member, mtu)| (*member, Some((*mtu).max(MTU_MIN)).filter(|mtu| *mtu < own)))
+            .collect();
+        let gone = self.routes.keys().filter(|known| !wanted.contains_key(known));
+        for gone in gone.copied().collect::<Vec<_>>() {
             // One that is gone already is gone.
             let _ = self.netlink.ask(netlink::remove_route(self.index, gone));
             self.routes.remove(&gone);
         }
-        for new in members.difference(&self.routes).copied().collect::<Vec<_>>() {
-            match self.netlink.ask(netlink::add_route(self.index, new, self.address, None)) {
-                Ok(()) => drop(self.routes.insert(new)),
+        for (member, mtu) in wanted {
+            if self.routes.get(&member) == Some(&mtu) {
+                continue;
+            }
+            let message = netlink::add_route(self.index, member, self.address, mtu.map(as_u32));
+            match self.netlink.ask(message) {
+                Ok(()) => drop(self.routes.insert(member, mtu)),
                 Err(error) => outcome = outcome.and(Err(error)),
             }
         }

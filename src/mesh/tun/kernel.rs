@@ -1,7 +1,8 @@
-//! The mesh's one unsafe module: the system calls of a TUN device that no safe wrapper knows
-//! (`tun(4)`, the kernel's `include/uapi/linux/if_tun.h`).
+//! The mesh's one unsafe module: system calls that no safe wrapper knows, of a TUN device (the
+//! kernel's `include/uapi/linux/if_tun.h`) and of a socket (`ipv6(7)`).
 #![allow(unsafe_code)]
 
+use std::os::fd::AsRawFd;
 use std::os::fd::BorrowedFd;
 
 use rustix::io::Errno;
@@ -63,4 +64,22 @@ pub(super) fn set_offload(tun: BorrowedFd<'_>) -> Result<bool, Errno> {
 fn leave(tun: BorrowedFd<'_>, flags: usize) -> Result<(), Errno> {
     // SAFETY: `TUNSETOFFLOAD` takes an integer in place of a pointer and touches no memory of ours.
     unsafe { ioctl::ioctl(tun, ioctl::IntegerSetter::<SET_OFFLOAD>::new_usize(flags)) }
+}
+
+/// Lets the kernel cut a datagram of `socket` into fragments where it fits its path in no other
+/// way, over IPv6. Over IPv4 `IP_MTU_DISCOVER` alone decides.
+pub(in crate::mesh) fn allow_fragments(socket: BorrowedFd<'_>) {
+    let off: libc::c_int = 0;
+    let length = libc::socklen_t::try_from(size_of_val(&off)).unwrap_or_default();
+    // SAFETY: the option takes one `int`; the pointer is to one that outlives the call, and its size
+    // is given. The kernel only reads it. A refusal (an IPv4 socket) leaves everything as it was.
+    let _refused = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_IPV6,
+            libc::IPV6_DONTFRAG,
+            (&raw const off).cast(),
+            length,
+        )
+    };
 }

@@ -16,7 +16,7 @@ pub mod pump;
 pub mod virtio;
 
 mod inward;
-mod kernel;
+pub(super) mod kernel;
 mod netlink;
 mod outward;
 

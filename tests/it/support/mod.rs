@@ -6,6 +6,7 @@ pub mod container;
 pub mod docker;
 pub mod keys;
 pub mod namespace;
+pub mod overlay;
 pub mod process;
 pub mod run;
 pub mod sandbox;

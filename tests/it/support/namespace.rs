@@ -90,7 +90,11 @@ impl Pair {
 }
 
 impl Namespace {
-    fn first(sandbox: &Sandbox, address: &'static str) -> Self {
+    /// One without a cable, of a user namespace of its own where that is needed.
+    ///
+    /// # Panics
+    /// When the kernel does not allow it.
+    pub fn first(sandbox: &Sandbox, address: &'static str) -> Self {
         let is_root = rustix::process::geteuid().is_root();
         let first = if is_root { vec!["-n"] } else { vec!["-r", "-n"] };
         let holder = sandbox.program("unshare").args(first).args(HOLD).start();
@@ -103,7 +107,8 @@ impl Namespace {
         Self { holder: ready(holder), address }
     }
 
-    fn pid(&self) -> String {
+    /// The process that holds it.
+    pub fn pid(&self) -> String {
         self.holder.pid().to_string()
     }
 
@@ -118,7 +123,8 @@ impl Namespace {
             .args(["--", program])
     }
 
-    fn ip(&self, sandbox: &Sandbox, words: &str) {
+    /// `ip WORDS` inside.
+    pub fn ip(&self, sandbox: &Sandbox, words: &str) {
         self.enter(sandbox, "ip").args(words.split(' ')).success();
     }
 }
