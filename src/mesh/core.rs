@@ -14,6 +14,7 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use ring::hmac;
 
+use crate::mesh::bucket::Bucket;
 use crate::mesh::carry::Waiting;
 use crate::mesh::cookie::Doorkeeper;
 use crate::mesh::echo::Echoes;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use rustix::net::{AddressFamily, Protocol, RecvFlags, SocketFlags, SocketType};
 use rustix::process::Signal;
+use serde_json::Value;
 
 use crate::support::overlay::{Member, Overlay, may_enter};
 use crate::support::sandbox::{CONVERGENCE_LIMIT, Sandbox};
@@ -196,8 +197,12 @@ fn a_member_without_the_right_works_beside_those_that_have_it() {
     b.raptor(&sandbox).args(["status"]).success().stdout_contains("all is well");
     // It still carries what others send through it, and answers the program itself.
     transfer(a, c, 1 << 20);
+    let members = a.raptor(&sandbox).args(["members", "-o", "json"]).success().stdout_json();
+    let address = b.address.to_string();
+    let of_b = |member: &&Value| member["address"] == address.as_str();
+    let name = members.as_array().unwrap().iter().find(of_b).unwrap()["name"].as_str().unwrap();
     a.raptor(&sandbox)
-        .args(["exec", "--on", "b", "--", "echo", "here"])
+        .args(["exec", "--on", name, "--", "echo", "here"])
         .success()
         .stdout_contains("here");
 }
