@@ -95,6 +95,8 @@ prepare_end_to_end() {
         leave_out "no ssh, and no right to install openssh-client" e2e::loopback:: e2e::hosts::
     need sshd openssh-server ||
         leave_out "no sshd, and no right to install openssh-server" e2e::loopback::
+    need yggdrasil yggdrasil ||
+        leave_out "no yggdrasil, and no right to install it" e2e::namespaces::external::
     need curl curl || leave_out "no curl, and no right to install it" e2e::doors::
     need cloud-init cloud-init ||
         leave_out "no cloud-init, and no right to install it" cloud_init

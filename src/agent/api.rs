@@ -44,6 +44,9 @@ pub struct AgentStatus {
     /// The network interface in the overlay, or why there is none.
     #[serde(default)]
     pub interface: String,
+    /// Where the members' names are answered, or why not.
+    #[serde(default)]
+    pub names: String,
     /// Links to neighbours.
     pub links: Vec<LinkStatus>,
     /// What does not hold, in sentences; empty when all is well.

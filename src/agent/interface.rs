@@ -138,6 +138,12 @@ impl Interface {
         }
     }
 
+    /// Its name, when there is one.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        self.parts.as_ref().ok().map(|parts| parts.device.name())
+    }
+
     /// What does not hold.
     #[must_use]
     pub fn problem(&self) -> Option<String> {

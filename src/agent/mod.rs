@@ -18,6 +18,7 @@ pub mod machine;
 pub mod machine_file;
 pub mod mesh_view;
 pub mod metrics;
+pub mod names;
 mod outside;
 pub mod peer;
 pub mod perform;

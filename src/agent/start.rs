@@ -1,5 +1,6 @@
 //! Starting an agent: from a home folder to a running loop, and down again.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -28,6 +29,9 @@ use crate::agent::known_peers;
 use crate::agent::lock::LockError;
 use crate::agent::lock::StateLock;
 use crate::agent::machine_file::MachineFile;
+use crate::agent::names::service::NameHandle;
+use crate::agent::names::service::NameService;
+use crate::agent::names::service::NameSettings;
 use crate::agent::peer::client::PeerClient;
 use crate::agent::peer::server::PeerServer;
 use crate::agent::services::Services;
@@ -46,6 +50,8 @@ use crate::mesh::socket::SocketError;
 use crate::mesh::stream::endpoint::StreamEndpoint;
 use crate::mesh::stream::error::StreamError;
 use crate::mesh::stream::lane::lane;
+use crate::model::cluster::Genesis;
+use crate::model::identity::NodeId;
 
 /// Packets of streams that wait on each side of the mesh.
 const LANE_CAPACITY: usize = 1024;
@@ -68,6 +74,11 @@ pub struct AgentSettings {
     pub gossip: GossipSettings,
     /// The network interface.
     pub interface: InterfaceSettings,
+    /// The members' names.
+    pub names: NameSettings,
+    /// The existing network that the cluster runs on, as an interface's name or a range of
+    /// addresses; none where it runs on whatever there is.
+    pub network: Option<String>,
 }
 
 /// Why an agent does not start, or ended.
@@ -94,6 +105,9 @@ pub enum AgentFailure {
     /// Streams cannot be set up.
     #[error(transparent)]
     Stream(#[from] StreamError),
+    /// The network that the cluster runs on is not there.
+    #[error("this machine has no address in the network {0} (mesh.network)")]
+    NoNetwork(String),
     /// No randomness.
     #[error(transparent)]
     Random(#[from] RandomError),
@@ -110,6 +124,7 @@ pub struct Started {
     sources: Sources,
     peers: PeerServer,
     streams: StreamEndpoint,
+    names: NameService,
     /// What the API needs.
     pub services: Services,
 }
@@ -130,7 +145,7 @@ pub async fn start(home: Home, settings: AgentSettings) -> Result<Started, Agent
     let problems = repairs(&notes);
     let (storage, stored) =
         Storage::start(store, genesis.clone(), home.clone()).map_err(AgentFailure::System)?;
-    let mut socket = bind(&home, &mut file)?;
+    let mut socket = bind(&home, &mut file, settings.network.as_deref())?;
     let own_endpoints = endpoints(&socket, &file);
 
     let clock = Clock::start();
@@ -142,23 +157,18 @@ pub async fn start(home: Home, settings: AgentSettings) -> Result<Started, Agent
     let streams = StreamEndpoint::new(&key, Arc::clone(&directory) as _, lane)?;
     let (handle, commands) = AgentHandle::new();
     let (inbox, reports) = mpsc::channel(INBOX_CAPACITY);
-    let mesh = Mesh::new(
-        key.clone(),
-        genesis.cluster_id(),
-        settings.mesh,
-        clock::random()?,
-        now,
-        started_at,
-    );
+    let (cluster, random) = (genesis.cluster_id(), clock::random()?);
+    let mesh = Mesh::new(key.clone(), cluster, settings.mesh, random, now, started_at);
     let interface = interface(&settings.interface, &file, &mesh, &mut socket, clock);
+    let is_external = settings.network.is_some();
+    let names = names(&settings.names, &genesis, &file, &interface, is_external, &home);
+    let (names, name_handle) = names.await;
     let gossip = Gossip::new(key.node_id(), started_at, settings.gossip, seed);
     let client = PeerClient::new(streams.clone(), handle.clone());
     let services = Services::new(key.node_id(), handle.clone(), client);
     let peers = PeerServer::new(key.node_id().address(), handle.clone(), Arc::clone(&directory));
     file.ssh_port = answering_ssh_port(file.ssh_port).await;
-    // The introducers first: a machine that has just joined remembers nobody else.
-    let introducers = file.peers.iter().cloned().chain(known_peers::load(&home));
-    let remembered = introducers.map(|peer| (peer.id, peer.endpoints)).collect();
+    let remembered = remembered(&home, &file);
     let parts = Parts {
         home: home.clone(),
         key,
@@ -168,6 +178,8 @@ pub async fn start(home: Home, settings: AgentSettings) -> Result<Started, Agent
         storage,
         socket,
         interface,
+        names: name_handle,
+        is_external,
         mesh,
         gossip,
         lane: driver,
@@ -187,8 +199,30 @@ pub async fn start(home: Home, settings: AgentSettings) -> Result<Started, Agent
         sources: Sources { commands, stored, inbox: reports, clock },
         peers,
         streams,
+        names,
         services,
     })
+}
+
+/// Where the members were last. The introducers first: a machine that has just joined remembers
+/// nobody else.
+fn remembered(home: &Home, file: &MachineFile) -> BTreeMap<NodeId, Vec<SocketAddr>> {
+    let introducers = file.peers.iter().cloned().chain(known_peers::load(home));
+    introducers.map(|peer| (peer.id, peer.endpoints)).collect()
+}
+
+async fn names(
+    settings: &NameSettings,
+    genesis: &Genesis,
+    file: &MachineFile,
+    interface: &Interface,
+    is_external: bool,
+    home: &Home,
+) -> (NameService, NameHandle) {
+    let is_reachable = is_external || interface.name().is_some();
+    let (is_local, folder) = (file.compute_type == LOCAL, home.agent_folder());
+    let cluster = genesis.name.clone();
+    NameService::start(settings, cluster, is_local, interface.name(), is_reachable, &folder).await
 }
 
 /// What was found damaged on the disk, for the log and for `raptor status`.
@@ -212,6 +246,7 @@ impl Started {
         // Some peer may never say that it has heard the goodbye.
         let _ = timeout(CLOSE_TIMEOUT, self.streams.close()).await;
         serving.abort();
+        self.names.close();
         // Waits for the disk.
         drop(self.core);
         let ended = why.map_err(AgentFailure::System).and_then(|why| match why {
@@ -239,18 +274,28 @@ fn put_out(home: &Home) -> AgentFailure {
 }
 
 /// Binds the address the machine was told, else the port it had last time, else any.
-fn bind(home: &Home, file: &mut MachineFile) -> Result<MeshSocket, AgentFailure> {
-    if let Some(listen) = file.listen.filter(|listen| listen.port() != 0) {
+fn bind(
+    home: &Home,
+    file: &mut MachineFile,
+    network: Option<&str>,
+) -> Result<MeshSocket, AgentFailure> {
+    let mut wanted = file.listen;
+    if let Some(network) = network {
+        let address = interfaces::address_in(network).map_err(AgentFailure::System)?;
+        let address = address.ok_or_else(|| AgentFailure::NoNetwork(network.to_owned()))?;
+        wanted = Some(SocketAddr::new(address, wanted.map_or(0, |listen| listen.port())));
+    }
+    if let Some(listen) = wanted.filter(|listen| listen.port() != 0) {
         return Ok(MeshSocket::bind(Some(listen))?);
     }
-    let anywhere = file.listen.map(|listen| listen.ip());
+    let anywhere = wanted.map(|listen| listen.ip());
     let last = file.chosen_port.and_then(|port| {
         let ip = anywhere.unwrap_or(std::net::Ipv6Addr::UNSPECIFIED.into());
         MeshSocket::bind(Some(SocketAddr::new(ip, port))).ok()
     });
     let socket = match last {
         Some(socket) => socket,
-        None => MeshSocket::bind(file.listen)?,
+        None => MeshSocket::bind(wanted)?,
     };
     let port = socket.local_address().map_err(AgentFailure::System)?.port();
     if file.chosen_port != Some(port) {

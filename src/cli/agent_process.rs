@@ -7,6 +7,9 @@ use tokio::sync::oneshot;
 use crate::agent::interface::InterfaceSettings;
 use crate::agent::interface::Wish;
 use crate::agent::lock::StateLock;
+use crate::agent::names::service::Leading;
+use crate::agent::names::service::NameSettings;
+use crate::agent::names::service::When;
 use crate::agent::start;
 use crate::agent::start::AgentFailure;
 use crate::agent::start::AgentSettings;
@@ -19,6 +22,9 @@ use crate::cli::invocation::Invocation;
 use crate::compute::local::supervisor::SupervisorRecord;
 use crate::config::home::Home;
 use crate::config::schema::Config;
+use crate::config::schema::sections::DnsMode;
+use crate::config::schema::sections::DnsResolver;
+use crate::config::schema::sections::Engine;
 use crate::config::schema::sections::InterfaceMode;
 use crate::gossip::settings::GossipSettings;
 use crate::http::server;
@@ -142,10 +148,26 @@ fn settings(config: &Config) -> AgentSettings {
         interface: InterfaceSettings {
             name: config.mesh.interface.name.clone(),
             wish: match config.mesh.interface.enabled {
+                // The existing network has an interface of its own.
+                _ if config.mesh.engine == Engine::External => Wish::Off,
                 InterfaceMode::Auto => Wish::Auto,
                 InterfaceMode::On => Wish::On,
                 InterfaceMode::Off => Wish::Off,
             },
         },
+        names: NameSettings {
+            when: match config.dns.enabled {
+                DnsMode::Auto => When::Auto,
+                DnsMode::On => When::On,
+                DnsMode::Off => When::Off,
+            },
+            listen: config.dns.listen,
+            resolver: match config.dns.resolver {
+                DnsResolver::Auto => Leading::Auto,
+                DnsResolver::Resolved => Leading::Resolved,
+                DnsResolver::Off => Leading::Off,
+            },
+        },
+        network: (config.mesh.engine == Engine::External).then(|| config.mesh.network.clone()),
     }
 }

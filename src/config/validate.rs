@@ -10,6 +10,7 @@ use crate::config::path::Path;
 use crate::config::schema::compute::{
     CLOUDS, CloudParameters, DRIVERS, DockerParameters, LocalParameters,
 };
+use crate::config::schema::sections::Engine;
 use crate::config::schema::{CONFIG_VERSION, Config};
 use crate::config::typed::{Place, read};
 
@@ -42,6 +43,17 @@ pub(super) fn validate(config: &Config, modules: &BTreeSet<String>) -> Vec<Probl
     }
     check.ranges(config);
     check.problems
+}
+
+/// Whether a text is `ADDRESS/LENGTH`.
+fn is_range(text: &str) -> bool {
+    let Some((address, length)) = text.split_once('/') else { return false };
+    let longest = match address.parse::<std::net::IpAddr>() {
+        Ok(address) if address.is_ipv4() => 32,
+        Ok(_) => 128,
+        Err(_) => return false,
+    };
+    length.parse::<u8>().is_ok_and(|length| length <= longest)
 }
 
 struct Check {
@@ -125,6 +137,14 @@ impl Check {
         if !is_name {
             let what = format!("{interface:?} is no name of a network interface");
             self.refuse(&["mesh", "interface", "name"], what);
+        }
+        if mesh.engine == Engine::External && mesh.network.is_empty() {
+            let what = "the engine \"external\" needs an interface's name or a range of addresses";
+            self.refuse(&["mesh", "network"], what.to_owned());
+        }
+        if mesh.network.contains('/') && !is_range(&mesh.network) {
+            let what = format!("{:?} is no range of addresses such as 200::/7", mesh.network);
+            self.refuse(&["mesh", "network"], what);
         }
         let membership = &config.membership;
         self.range(["membership", "probe_period_ms"], membership.probe_period_ms, 50, HOUR_MS);

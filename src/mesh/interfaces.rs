@@ -45,6 +45,49 @@ pub fn dialable(addresses: &[IpAddr], bound: SocketAddr) -> Vec<SocketAddr> {
     unique.into_iter().map(|address| SocketAddr::new(address, bound.port())).collect()
 }
 
+/// The address of this machine in an existing network: the first that the interface of that name
+/// has, or that lies in that range (`200::/7`).
+///
+/// # Errors
+/// When the operating system refuses the list.
+pub fn address_in(network: &str) -> io::Result<Option<IpAddr>> {
+    let range = parse_range(network);
+    let mut found: Vec<IpAddr> = if_addrs::get_if_addrs()?
+        .into_iter()
+        .filter(|one| match range {
+            Some(range) => is_within(one.ip(), range),
+            None => one.name == network,
+        })
+        .map(|one| one.ip())
+        .filter(|address| match address {
+            IpAddr::V4(address) => !address.is_link_local(),
+            IpAddr::V6(address) => !address.is_unicast_link_local(),
+        })
+        .collect();
+    found.sort();
+    Ok(found.first().copied())
+}
+
+/// A range of addresses, `ADDRESS/LENGTH`.
+#[must_use]
+pub fn parse_range(text: &str) -> Option<(IpAddr, u32)> {
+    let (address, length) = text.split_once('/')?;
+    let (address, length): (IpAddr, u32) = (address.parse().ok()?, length.parse().ok()?);
+    let longest = if address.is_ipv4() { 32 } else { 128 };
+    (length <= longest).then_some((address, length))
+}
+
+fn is_within(address: IpAddr, (base, length): (IpAddr, u32)) -> bool {
+    let (one, other, bits) = match (address, base) {
+        (IpAddr::V4(one), IpAddr::V4(other)) => {
+            (u128::from(one.to_bits()), u128::from(other.to_bits()), 32)
+        }
+        (IpAddr::V6(one), IpAddr::V6(other)) => (one.to_bits(), other.to_bits(), 128),
+        _ => return false,
+    };
+    (one ^ other).checked_shr(bits - length).unwrap_or_default() == 0
+}
+
 /// Whether `endpoint` can mean this machine to others, wherever they are.
 #[must_use]
 pub fn is_dialable(endpoint: &SocketAddr) -> bool {
@@ -111,6 +154,23 @@ mod tests {
         assert_eq!(dialable_texts("127.0.0.1:9"), ["127.0.0.1:9"]);
         assert_eq!(dialable_texts("[::1]:9"), ["[::1]:9"]);
         assert_eq!(dialable_texts("[::ffff:192.0.2.7]:9"), ["192.0.2.7:9"]);
+    }
+
+    #[test]
+    fn ranges_hold_their_own_addresses() {
+        let within = |range: &str, address: &str| {
+            is_within(address.parse().unwrap(), parse_range(range).unwrap())
+        };
+        assert!(within("200::/7", "201:abcd::1") && !within("200::/7", "400::1"));
+        assert!(within("10.1.0.0/16", "10.1.255.7") && !within("10.1.0.0/16", "10.2.0.1"));
+        assert!(within("0.0.0.0/0", "9.9.9.9") && !within("0.0.0.0/0", "::1"));
+        assert!(within("10.0.0.1/32", "10.0.0.1") && !within("10.0.0.1/32", "10.0.0.2"));
+        for text in ["ygg0", "200::", "200::/129", "10.0.0.0/33", "/7", "x/7"] {
+            assert_eq!(parse_range(text), None, "{text}");
+        }
+        assert_eq!(address_in("lo").unwrap(), Some("127.0.0.1".parse().unwrap()));
+        assert_eq!(address_in("127.0.0.0/8").unwrap(), Some("127.0.0.1".parse().unwrap()));
+        assert_eq!(address_in("no-such-one").unwrap(), None);
     }
 
     #[test]

@@ -74,8 +74,8 @@ pub fn files_of_every_kind(layout: &Layout) -> Vec<String> {
         .collect()
 }
 
-/// What systemd keeps from the agent: everything but its home, its sockets, its terminals and its
-/// network device.
+/// What systemd keeps from the agent: everything but its home, its sockets, its terminals, its
+/// network device and the list of name servers.
 const CONFINEMENT: &str = "\
     NoNewPrivileges=yes\n\
     CapabilityBoundingSet=CAP_NET_ADMIN CAP_NET_BIND_SERVICE\n\
@@ -85,6 +85,8 @@ const CONFINEMENT: &str = "\
     ProtectKernelTunables=yes\n\
     # The settings of the mesh's network device.\n\
     ReadWritePaths=-/proc/sys/net\n\
+    # The members' names, where systemd-resolved does not run.\n\
+    ReadWritePaths=-/etc/resolv.conf\n\
     ProtectKernelModules=yes\n\
     ProtectKernelLogs=yes\n\
     ProtectControlGroups=yes\n\

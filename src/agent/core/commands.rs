@@ -117,6 +117,7 @@ impl Core {
         problems.extend(self.disk_problem.iter().map(|why| format!("not on disk: {why}")));
         problems.extend(self.facts_problem.clone());
         problems.extend(self.parts.interface.problem());
+        problems.extend(self.parts.names.problem.clone());
         match self.loneliness() {
             Some(lonely) => problems.push(lonely),
             None => problems.extend(self.members().iter().filter_map(view::trouble)),
@@ -147,6 +148,7 @@ impl Core {
             endpoints: self.endpoints.clone(),
             document_updates: u64::try_from(self.parts.document.blobs().len()).unwrap_or(u64::MAX),
             interface: self.parts.interface.summary(),
+            names: self.parts.names.summary.clone(),
             links,
             problems,
         }

@@ -19,6 +19,7 @@ use crate::agent::mesh_view::Sources;
 use crate::agent::metrics::Family;
 use crate::agent::metrics::Kind;
 use crate::agent::metrics::count;
+use crate::agent::names::zone::Zone;
 use crate::mesh::echo::ECHO_TTL_MAX;
 use crate::mesh::echo::EchoToken;
 use crate::mesh::output::SendError;
@@ -53,6 +54,22 @@ impl Core {
             (*node, Known { name: admission.name.clone(), status })
         };
         self.roster().members.iter().map(known).collect()
+    }
+
+    /// Tells the names' answers who the members are.
+    pub(super) fn publish_names(&self) {
+        let mut zone = Zone::new(self.parts.genesis.name.clone());
+        for (node, admission) in &self.roster().members {
+            let facts = self.parts.gossip.facts(*node);
+            let told = facts.map_or(&admission.endpoints, |facts| &facts.endpoints);
+            let at = if self.parts.is_external {
+                told.iter().map(|endpoint| endpoint.ip().to_canonical()).collect()
+            } else {
+                vec![node.address().into()]
+            };
+            zone.add(&admission.name, node.address(), at);
+        }
+        self.parts.names.zone.replace(zone);
     }
 
     /// Asks a member for an echo; the answer goes to `reply` when it comes, which may be never.

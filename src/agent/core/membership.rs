@@ -95,6 +95,7 @@ impl Core {
         self.remember_members();
         self.parts.gossip.set_members(now, &roles.keys().copied().collect());
         peers.remove(&me);
+        self.publish_names();
         let peers = peers.into_iter().map(|(id, told)| self.peer(id, &told)).collect();
         self.parts.mesh.set_peers(now, peers);
         self.parts.mesh.set_invitations(invitations);
@@ -185,7 +186,9 @@ impl Core {
     /// wait, because each is told to the whole cluster: behind some routers every neighbour sees
     /// another port, and a neighbour may lie.
     pub(super) fn observed_address(&mut self, address: SocketAddr) {
-        if self.endpoints.contains(&address) || !interfaces::is_dialable(&address) {
+        // Of an existing network the addresses are known, and no others belong to it.
+        let is_useless = self.parts.is_external || !interfaces::is_dialable(&address);
+        if is_useless || self.endpoints.contains(&address) {
             return;
         }
         let now = self.now();

@@ -31,6 +31,7 @@ use crate::agent::handle::AgentHandle;
 use crate::agent::handle::Reply;
 use crate::agent::interface::Interface;
 use crate::agent::machine_file::MachineFile;
+use crate::agent::names::service::NameHandle;
 use crate::agent::peer::client::PeerClient;
 use crate::agent::storage::Storage;
 use crate::config::document::Document;
@@ -76,6 +77,10 @@ pub struct Parts {
     pub socket: MeshSocket,
     /// The network interface. While there is one, its threads receive for the socket.
     pub interface: Interface,
+    /// The names that are answered.
+    pub names: NameHandle,
+    /// Whether the cluster runs on an existing network: it is reached at that one's addresses.
+    pub is_external: bool,
     /// Links and routes.
     pub mesh: Mesh,
     /// Membership and facts.

@@ -50,6 +50,7 @@ pub fn text(status: &AgentStatus, now: Timestamp) -> String {
         ("agent", format!("raptor {}, process {}, up {up}", printable(&status.build), status.pid)),
         ("listens", endpoints.join(", ")),
         ("interface", printable(&status.interface)),
+        ("names", printable(&status.names)),
         ("document", format!("{} updates", status.document_updates)),
     ];
     for (key, value) in rows {

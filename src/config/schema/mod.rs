@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use crate::config::schema::compute::{ComputeType, ServerType};
 use crate::config::schema::sections::{
-    ClusterConfig, MembershipConfig, MeshConfig, ProvisionConfig, SpawnConfig, SshConfig,
+    ClusterConfig, DnsConfig, MembershipConfig, MeshConfig, ProvisionConfig, SpawnConfig, SshConfig,
 };
 
 /// Version of the configuration that this build reads and writes.
@@ -36,6 +36,8 @@ pub struct Config {
     pub server_types: BTreeMap<String, ServerType>,
     /// The encrypted overlay network.
     pub mesh: MeshConfig,
+    /// Names of the members.
+    pub dns: DnsConfig,
     /// Finding out who lives.
     pub membership: MembershipConfig,
     /// Reaching machines through SSH.
@@ -58,6 +60,7 @@ impl Default for Config {
             compute_types: BTreeMap::new(),
             server_types: BTreeMap::new(),
             mesh: MeshConfig::default(),
+            dns: DnsConfig::default(),
             membership: MembershipConfig::default(),
             ssh: SshConfig::default(),
             spawn: SpawnConfig::default(),

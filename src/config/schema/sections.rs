@@ -41,6 +41,11 @@ pub struct MeshConfig {
     pub link_timeout_ms: u64,
     /// The network interface through which any program reaches the members.
     pub interface: InterfaceConfig,
+    /// What carries the cluster.
+    pub engine: Engine,
+    /// For the engine `external`: the interface's name (`tun0`) or the range of its addresses
+    /// (`200::/7`).
+    pub network: String,
 }
 
 impl Default for MeshConfig {
@@ -51,8 +56,69 @@ impl Default for MeshConfig {
             ping_interval_ms: 800,
             link_timeout_ms: 4_000,
             interface: InterfaceConfig::default(),
+            engine: Engine::Raptor,
+            network: String::new(),
         }
     }
+}
+
+/// What carries the cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Engine {
+    /// Whatever networks the machines have.
+    Raptor,
+    /// One existing network, such as yggdrasil, `WireGuard` or Tailscale, and no other: members
+    /// listen at their address in it (`mesh.network`).
+    External,
+}
+
+/// Names of the members: `NODE.raptor` and `NODE.CLUSTER.raptor`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct DnsConfig {
+    /// Whether an agent answers them.
+    pub enabled: DnsMode,
+    /// Where: address and port, for UDP and TCP.
+    #[schemars(with = "String")]
+    pub listen: SocketAddr,
+    /// How the system's resolver is led there.
+    pub resolver: DnsResolver,
+}
+
+impl Default for DnsConfig {
+    fn default() -> Self {
+        Self {
+            enabled: DnsMode::Auto,
+            listen: SocketAddr::from(([127, 0, 0, 153], 53)),
+            resolver: DnsResolver::Auto,
+        }
+    }
+}
+
+/// When an agent answers names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum DnsMode {
+    /// When it may, and the machine is not a process that shares its computer (`local`).
+    Auto,
+    /// Always; what stands in the way is a problem that `raptor status` tells.
+    On,
+    /// Never.
+    Off,
+}
+
+/// How the system's resolver is led to the agent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DnsResolver {
+    /// Through systemd-resolved where that runs, for the mesh interface; else by
+    /// `/etc/resolv.conf`, whose original comes back when the agent ends.
+    Auto,
+    /// Through systemd-resolved only.
+    Resolved,
+    /// Not at all.
+    Off,
 }
 
 /// The network interface of a machine in the overlay.

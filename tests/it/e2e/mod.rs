@@ -13,6 +13,7 @@ mod leaving;
 mod local;
 mod looking;
 mod loopback;
+mod names;
 mod namespaces;
 mod refusals;
 mod settings;

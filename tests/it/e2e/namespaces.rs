@@ -1,7 +1,9 @@
 //! A pair whose network is cut: each member in a network namespace of its own.
 
+mod external;
 mod interface;
 mod looking;
+mod names;
 mod shapes;
 
 use std::fs;
