@@ -19,6 +19,7 @@ use std::process::Command;
 
 use crate::agent::names::answer::DOMAIN;
 use crate::agent::names::answer::REVERSE_DOMAIN;
+use crate::agent::outside::RUN_THROUGH;
 
 /// Where programs find their servers.
 const RESOLV_CONF: &str = "/etc/resolv.conf";
@@ -58,11 +59,12 @@ pub fn backup_file(agent_folder: &Path) -> PathBuf {
     agent_folder.join("resolv.conf.original")
 }
 
-/// The servers that the system asks without us.
+/// The servers that the system asks without us, who listen at `local`.
 #[must_use]
-pub fn upstreams() -> Vec<SocketAddr> {
+pub fn upstreams(local: IpAddr) -> Vec<SocketAddr> {
     let text = fs::read_to_string(RESOLV_CONF).unwrap_or_default();
-    servers(&text).into_iter().map(|server| SocketAddr::new(server, DNS_PORT)).collect()
+    let others = servers(&text).into_iter().filter(|server| *server != local);
+    others.map(|server| SocketAddr::new(server, DNS_PORT)).collect()
 }
 
 fn servers(resolv_conf: &str) -> Vec<IpAddr> {
@@ -114,8 +116,8 @@ pub fn wire(
     if !may_write {
         return nothing("systemd-resolved does not run (dns.resolver)".to_owned());
     }
-    if is_elsewhere() {
-        return nothing(format!("{RESOLV_CONF} is that of programs in another network"));
+    if !is_of_this_network() {
+        return nothing(format!("{RESOLV_CONF} may be that of programs in another network"));
     }
     if local.port() != DNS_PORT {
         return nothing(format!("{RESOLV_CONF} can only name servers at port {DNS_PORT}"));
@@ -143,14 +145,20 @@ pub fn unwire(wiring: &Wiring) -> io::Result<()> {
     }
 }
 
-/// Whether `resolv.conf` is that of programs in another network: this agent runs in a network
-/// namespace of its own, with the file that the first process has. Where the first process cannot
-/// be looked at, as in a confined unit of systemd, the network is the system's.
-fn is_elsewhere() -> bool {
+/// Whether `resolv.conf` is known to be that of programs in this agent's network, and not shared
+/// with others from whom a network namespace divides it: when the first process is in the same
+/// network, or has another file. A confined unit of systemd cannot look at the first process, but
+/// is in its network.
+fn is_of_this_network() -> bool {
+    if std::env::var_os(RUN_THROUGH).is_some_and(|through| through == "systemd") {
+        return true;
+    }
     let network = |process: &str| fs::read_link(format!("/proc/{process}/ns/net")).ok();
     let file = |path: &str| fs::metadata(path).ok().map(|found| (found.dev(), found.ino()));
-    let is_other = network("1").is_some_and(|first| Some(first) != network("self"));
-    is_other && file(&format!("/proc/1/root{RESOLV_CONF}")) == file(RESOLV_CONF)
+    let [Some(first), Some(own)] = ["1", "self"].map(network) else { return false };
+    let [first_file, own_file] = [&format!("/proc/1/root{RESOLV_CONF}"), RESOLV_CONF].map(file);
+    // A file that is not there yet would be made where the first process may see it.
+    first == own || own_file.is_some() && first_file.is_some() && first_file != own_file
 }
 
 fn tell_resolved(local: SocketAddr, interface: &str) -> Result<(), String> {
@@ -179,13 +187,22 @@ fn rewrite(server: IpAddr, backup: &Path) -> io::Result<()> {
         Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
         read => read?,
     };
-    if original.starts_with(MARK) {
+    let Some(original) = without_the_dead(&original, |backup| Path::new(backup).exists()) else {
         return Err(io::Error::other("it leads to another agent of this computer"));
-    }
+    };
     keep(backup, original.as_bytes())?;
     let text = format!("{MARK}{}\nnameserver {server}\n{original}", backup.display());
     // In place: where it is mounted, as in containers, it cannot be replaced.
     fs::write(RESOLV_CONF, text)
+}
+
+/// What was there before us. None when another agent, whose backup `exists`, will still put that
+/// back; one that was taken away with its folder never does.
+fn without_the_dead(text: &str, exists: impl Fn(&str) -> bool) -> Option<&str> {
+    let Some(marked) = text.strip_prefix(MARK) else { return Some(text) };
+    let (backup, rest) = marked.split_once('\n').unwrap_or((marked, ""));
+    let (_own_server, original) = rest.split_once('\n').unwrap_or((rest, ""));
+    (!exists(backup)).then_some(original)
 }
 
 fn keep(backup: &Path, original: &[u8]) -> io::Result<()> {
@@ -222,5 +239,14 @@ mod tests {
         let expected: Vec<IpAddr> =
             ["192.0.2.1", "2001:db8::1"].map(|address| address.parse().unwrap()).to_vec();
         assert_eq!(servers(text), expected);
+    }
+
+    #[test]
+    fn what_an_agent_left_that_is_gone_is_taken_for_what_it_is() {
+        let text = format!("{MARK}/gone/backup\nnameserver 127.0.0.153\nnameserver 192.0.2.1\n");
+        assert_eq!(without_the_dead(&text, |_| false), Some("nameserver 192.0.2.1\n"));
+        assert_eq!(without_the_dead(&text, |backup| backup == "/gone/backup"), None);
+        assert_eq!(without_the_dead("nameserver ::1\n", |_| true), Some("nameserver ::1\n"));
+        assert_eq!(without_the_dead(MARK, |_| false), Some(""));
     }
 }

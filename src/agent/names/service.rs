@@ -101,7 +101,8 @@ impl NameService {
         let may_write = settings.resolver == Leading::Auto && is_reachable;
         // Who is asked for everything must ask others.
         let is_asked_for_all = may_write && !resolver::is_resolved_there();
-        let upstreams = if is_asked_for_all { resolver::upstreams() } else { Vec::new() };
+        let upstreams =
+            if is_asked_for_all { resolver::upstreams(settings.listen.ip()) } else { Vec::new() };
         let started = NameServer::start(settings.listen, Arc::clone(&handle.zone), upstreams).await;
         match started {
             Err(error) => {

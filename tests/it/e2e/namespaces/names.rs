@@ -14,7 +14,8 @@ use crate::support::wait::wait_until;
 
 const ORIGINAL: &str = "# the network's own\nnameserver 192.0.2.1\noptions timeout:1\n";
 
-/// Network and mounts of its own: its `/etc/resolv.conf` is a file of the sandbox.
+/// Network, mounts and processes of its own, as a machine: its `/etc/resolv.conf` is a file of the
+/// sandbox, and the first process is in its network.
 struct Place {
     sandbox: Sandbox,
     holder: Running,
@@ -32,7 +33,8 @@ impl Place {
             file.display()
         );
         let user: &[&str] = if rustix::process::geteuid().is_root() { &[] } else { &["-r"] };
-        let unshare = sandbox.program("unshare").args(user).args(["-n", "-m", "sh", "-c"]);
+        let kinds = ["-n", "-m", "-p", "--fork", "--kill-child", "--mount-proc", "sh", "-c"];
+        let unshare = sandbox.program("unshare").args(user).args(kinds);
         let mut holder = unshare.arg(script).start();
         assert_eq!(holder.lines(1), ["ready"]);
         Self { sandbox, holder }
@@ -42,7 +44,9 @@ impl Place {
         let user: &[&str] = if rustix::process::geteuid().is_root() { &[] } else { &["-U"] };
         let target = self.holder.pid().to_string();
         let nsenter = self.sandbox.program("nsenter").args(["-t", &target]).args(user);
-        nsenter.args(["--preserve-credentials", "-n", "-m", "--", program])
+        // The holder itself is not among the processes that it keeps.
+        let processes = format!("--pid=/proc/{target}/ns/pid_for_children");
+        nsenter.args(["--preserve-credentials", &processes, "-n", "-m", "--", program])
     }
 
     fn resolv_conf(&self) -> String {
@@ -61,12 +65,13 @@ impl Place {
         let config =
             format!("{{\"mesh\": {{\"interface\": {{\"enabled\": \"on\"}}}}, \"dns\": {dns}}}");
         fs::write(self.home().join("mutable_config.json"), config).unwrap();
-        let agent = self.sandbox.agent("ann", "run").unwrap();
-        agent.signal(Signal::KILL);
+        let ask = || self.sandbox.raptor_at("ann", ["status", "-o", "json"]);
+        let before = ask().success().stdout_json()["pid"].clone();
+        self.sandbox.agent("ann", "run").unwrap().signal(Signal::KILL);
         wait_until(CONVERGENCE_LIMIT, "another agent that answers", || {
-            let run = self.sandbox.raptor_at("ann", ["status", "-o", "json"]).run();
+            let run = ask().run();
             let status: Value = serde_json::from_str(&run.stdout).unwrap_or_default();
-            let is_another = status["pid"].is_number() && status["pid"] != agent.pid;
+            let is_another = status["pid"].is_number() && status["pid"] != before;
             if is_another { Ok(()) } else { Err(format!("{run:?}")) }
         });
     }
