@@ -75,6 +75,10 @@ pub struct GlobalArguments {
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub quiet: bool,
 
+    /// Ask for the password of sudo, where a machine is entered as a user who has to give one
+    #[arg(long, global = true)]
+    pub ask_sudo_pass: bool,
+
     /// Answer every question with yes
     #[arg(short, long, global = true, env = "RAPTOR_YES", value_parser = FalseyValueParser::new())]
     pub yes: bool,

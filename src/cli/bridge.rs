@@ -26,12 +26,16 @@ use crate::config::home::Home;
 use crate::http::socket_path::SocketPath;
 use crate::model::destination::Destination;
 use crate::model::machine::IntentId;
+use crate::ssh::error::Cause;
 use crate::ssh::host::Host;
 use crate::ssh::openssh::OpenSshHost;
 use crate::ssh::target::SshTarget;
 
 /// Sessions at once on one SSH connection: `sshd` refuses an 11th (`MaxSessions`).
 const SESSIONS_MAX: usize = 8;
+
+/// What helps where sudo asks for a password on the way to an agent.
+const SUDO_HELP: &str = "give --ask-sudo-pass";
 
 /// The home of an agent that runs as root on a machine of its own.
 pub const REMOTE_HOME: &str = "/var/lib/raptor";
@@ -77,6 +81,7 @@ async fn log_in_to(
     target.config_file = ssh.config_file;
     target.options =
         ssh.options.iter().map(|(option, value)| format!("{option}={value}")).collect();
+    target.sudo_password.clone_from(&invocation.sudo_password);
     let sudo = target.destination.user.as_deref() != Some("root");
     let host = OpenSshHost::connect(target).await;
     let host = host.map_err(|error| crate::agent::error::chain(&error.cause))?;
@@ -97,7 +102,14 @@ impl Bridge for HostBridge {
             let argv = ["raptor", "--home", REMOTE_HOME, "agent", "connect"];
             let argv = argv.map(str::to_owned).to_vec();
             let stream = self.host.bridge(argv, self.sudo).await;
-            let stream = stream.map_err(|error| crate::agent::error::chain(&error))?;
+            // Whoever is told knows the machine already.
+            let stream = stream.map_err(|error| {
+                let told = crate::agent::error::chain(&error.cause);
+                match error.cause {
+                    Cause::SudoNeedsPassword { .. } => format!("{told}; {SUDO_HELP}"),
+                    _ => format!("{}: {told}", error.step),
+                }
+            })?;
             Ok(Box::new(stream) as Box<dyn Stream>)
         })
     }
@@ -228,9 +240,14 @@ async fn serve(
 
 async fn join(mut near: UnixStream, bridge: &dyn Bridge) -> Result<(), String> {
     let mut far = bridge.open().await?;
-    // Either end may go first; what remains is told by the request that was under way.
-    let _ = tokio::io::copy_bidirectional(&mut near, &mut far).await;
-    Ok(())
+    // Either end may go first; the far one says so when it never was a way to an agent.
+    match tokio::io::copy_bidirectional(&mut near, &mut far).await {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            Err(format!("{error}; {SUDO_HELP}"))
+        }
+        // What remains is told by the request that was under way.
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use crate::cli::endpoint::Endpoint;
 use crate::cli::error::CliError;
 use crate::cli::error::Kind;
 use crate::cli::invocation::Invocation;
+use crate::cli::moved::moved;
 use crate::http::client::ApiClient;
 use crate::http::client::ClientError;
 use crate::model::identity::NodeId;
@@ -109,18 +110,22 @@ pub async fn open_if_any(invocation: &Invocation) -> Result<Option<Connection>, 
         None => (&wanted, context),
     };
     let mut attempts = Vec::new();
-    for endpoint in candidates {
-        let reached = reach(invocation, &endpoint).await.and_then(|connection| {
-            matches(&connection.status, checked.as_ref(), context.as_ref()).map(|()| connection)
-        });
-        match reached {
-            Ok(connection) => {
-                remember(invocation, &mut contexts, &connection);
-                return Ok(Some(connection));
-            }
-            Err(why) => {
-                invocation.detail(&format!("{endpoint}: {why}"));
-                attempts.push(Attempt { endpoint, why });
+    for is_again in [false, true] {
+        let known: Vec<Endpoint> =
+            if is_again { moved(invocation, &candidates).await } else { candidates.clone() };
+        for endpoint in known {
+            let reached = reach(invocation, &endpoint).await.and_then(|connection| {
+                matches(&connection.status, checked.as_ref(), context.as_ref()).map(|()| connection)
+            });
+            match reached {
+                Ok(connection) => {
+                    remember(invocation, &mut contexts, &connection);
+                    return Ok(Some(connection));
+                }
+                Err(why) => {
+                    invocation.detail(&format!("{endpoint}: {why}"));
+                    attempts.push(Attempt { endpoint, why });
+                }
             }
         }
     }

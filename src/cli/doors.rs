@@ -1,5 +1,11 @@
 //! The API's client as the door that performed plans go through.
 
+use std::fs::File;
+use std::io::Read;
+use std::io::Seek;
+use std::io::SeekFrom;
+use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
@@ -25,6 +31,13 @@ use crate::model::member::Member;
 
 /// How long a new agent may take until its API answers.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// How long an agent that said why it does not start may take until it does: its supervisor tries
+/// again, and what stood in the way may have been its predecessor.
+const FAULT_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Most that is read of its words.
+const FAULT_LENGTH_MAX: u64 = 64 * 1024;
 
 /// How often it is asked.
 const OPEN_INTERVAL: Duration = Duration::from_millis(10);
@@ -84,8 +97,12 @@ pub struct ApiDoors;
 impl Doors for ApiDoors {
     fn open(&self, way: Way) -> Answer<'_, Arc<dyn Door>> {
         Box::pin(async move {
+            let mut log = None;
             let (client, bridge) = match way {
-                Way::Local(home) => (ApiClient::new(&home.socket_file()).map_err(told)?, None),
+                Way::Local { home, log_start } => {
+                    log = Some((home.log_file(), log_start));
+                    (ApiClient::new(&home.socket_file()).map_err(told)?, None)
+                }
                 Way::Host { host, sudo } => {
                     let bridge =
                         BridgeListener::over(HostBridge { host, sudo }).map_err(|error| {
@@ -96,20 +113,63 @@ impl Doors for ApiDoors {
                     (ApiClient::new(bridge.socket()).map_err(told)?, Some(bridge))
                 }
             };
-            wait_until_ready(&client).await?;
+            wait_until_ready(&client, log).await?;
             Ok(Arc::new(ApiDoor { client, _bridge: bridge }) as Arc<dyn Door>)
         })
     }
 }
 
-async fn wait_until_ready(client: &ApiClient) -> Result<(), DoorError> {
-    let deadline = Instant::now() + OPEN_TIMEOUT;
+async fn wait_until_ready(
+    client: &ApiClient,
+    log: Option<(PathBuf, u64)>,
+) -> Result<(), DoorError> {
+    let mut deadline = Instant::now() + OPEN_TIMEOUT;
+    let mut fault = None;
     loop {
         match client.status().await {
             Ok(_) => return Ok(()),
             Err(error @ ClientError::Refused { .. }) => return Err(told(error)),
-            Err(error) if Instant::now() > deadline => return Err(told(error)),
+            Err(error) if Instant::now() > deadline => {
+                return Err(fault.map_or_else(|| told(error), DoorError::Unreachable));
+            }
             Err(_) => tokio::time::sleep(OPEN_INTERVAL).await,
         }
+        if fault.is_none() {
+            fault = log.as_ref().and_then(|(path, start)| fault_in(path, *start));
+            if fault.is_some() {
+                deadline = deadline.min(Instant::now() + FAULT_PATIENCE);
+            }
+        }
+    }
+}
+
+/// Why an agent does not start, by its own word.
+fn fault_in(log: &Path, start: u64) -> Option<String> {
+    let mut file = File::open(log).ok()?;
+    file.seek(SeekFrom::Start(start)).ok()?;
+    let mut text = String::new();
+    file.take(FAULT_LENGTH_MAX).read_to_string(&mut text).ok()?;
+    let fault = text.lines().find_map(|line| line.strip_prefix("error: "))?;
+    Some(format!("it does not start: {fault}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_agent_that_cannot_start_is_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("agent.log");
+        let earlier = "error: an old story\n";
+        let text = format!("{earlier}INFO it begins\nerror: UDP port 7 is in use\n");
+        std::fs::write(&log, text).unwrap();
+        let client = ApiClient::new(&folder.path().join("agent.sock")).unwrap();
+        let started = Instant::now();
+        let start = u64::try_from(earlier.len()).unwrap();
+        let error = wait_until_ready(&client, Some((log.clone(), start))).await.unwrap_err();
+        assert_eq!(error.to_string(), "it does not start: UDP port 7 is in use");
+        assert!(started.elapsed() < OPEN_TIMEOUT / 2);
+        assert_eq!(fault_in(&log, start + 100), None);
     }
 }

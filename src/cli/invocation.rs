@@ -7,7 +7,9 @@ use crate::cli::endpoint::Endpoint;
 use crate::cli::error::CliError;
 use crate::cli::output::Format;
 use crate::cli::output::tell;
+use crate::cli::terminal::password;
 use crate::model::name::Name;
+use crate::ssh::sudo::SudoPassword;
 
 /// What every command starts from.
 #[derive(Debug, Clone)]
@@ -30,6 +32,8 @@ pub struct Invocation {
     pub yes: bool,
     /// Plans are printed, and not performed.
     pub dry_run: bool,
+    /// What `sudo` on a machine is told when it asks.
+    pub sudo_password: Option<SudoPassword>,
 }
 
 impl Invocation {
@@ -61,7 +65,18 @@ impl Invocation {
             quiet: global.quiet,
             yes: global.yes,
             dry_run: global.dry_run,
+            sudo_password: None,
         })
+    }
+
+    /// Has the user type what `sudo` on a machine is told when it asks.
+    ///
+    /// # Errors
+    /// Nothing was entered, or what no password is.
+    pub fn ask_sudo_password(&mut self) -> Result<(), CliError> {
+        let password = SudoPassword::new(password::ask("sudo password: ")?);
+        self.sudo_password = Some(password.map_err(CliError::usage)?);
+        Ok(())
     }
 
     /// The socket of this home's agent.

@@ -30,9 +30,11 @@ pub mod hands;
 pub mod interrupt;
 pub mod inventory;
 pub mod invocation;
+mod moved;
 pub mod output;
 pub mod perform;
 pub mod quote;
+mod revive;
 pub mod terminal;
 pub mod tunnel;
 

@@ -69,8 +69,6 @@ pub struct SlaveRequest {
     pub join: bool,
     /// Take machines that belong to another cluster, too.
     pub force: bool,
-    /// What `sudo` asks for.
-    pub sudo_password: Option<Zeroizing<String>>,
 }
 
 /// One existing machine.

@@ -74,6 +74,25 @@ impl Change {
         }
     }
 
+    /// A change that leaves no empty object behind in `tree`: of a removal, the outermost object
+    /// that would hold nothing more goes as a whole.
+    #[must_use]
+    pub fn without_remains(self, tree: &Value) -> Self {
+        let Self::Unset { path } = self else { return self };
+        let mut keys = path.keys().to_vec();
+        while let Some((last, parents)) = keys.split_last() {
+            let parent = parents.iter().try_fold(tree, |here, key| here.get(key.as_str()));
+            let is_alone = parent
+                .and_then(Value::as_object)
+                .is_some_and(|parent| parent.len() == 1 && parent.contains_key(last));
+            if !is_alone || parents.is_empty() {
+                break;
+            }
+            keys.pop();
+        }
+        Self::Unset { path: Path::from_keys(keys).unwrap_or(path) }
+    }
+
     /// Makes the change in `tree`, which becomes an object where it is none.
     ///
     /// # Errors

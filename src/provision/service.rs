@@ -155,6 +155,21 @@ fn systemd(layout: &Layout) -> Service {
     }
 }
 
+/// Shell text that starts the agent of a machine that was taken over, whatever starts its services.
+#[must_use]
+pub fn revival_script(layout: &Layout) -> String {
+    let first = |service: Service| service.files.first().map(|file| quote(&file.path));
+    let [systemd, openrc, supervised] = [systemd(layout), openrc(layout), supervised(layout)]
+        .map(|service| first(service).unwrap_or_default());
+    format!(
+        "set -eu\n\
+         if [ -e {systemd} ]; then systemctl restart raptor.service\n\
+         elif [ -e {openrc} ]; then rc-service raptor restart\n\
+         elif [ -e {supervised} ]; then {supervised}\n\
+         else echo 'raptor is not installed there' >&2; exit 1; fi\n"
+    )
+}
+
 fn openrc(layout: &Layout) -> Service {
     let text = format!(
         "#!/sbin/openrc-run\n\

@@ -177,12 +177,24 @@ impl AsyncRead for Bridge {
 }
 
 impl Bridge {
+    /// Why sudo did not let the program run, when that is why it ended.
+    fn refusal(&mut self, status: i32, context: &mut Context<'_>) -> Option<Cause> {
+        let mut room = [0u8; 1024];
+        let mut words = ReadBuf::new(&mut room);
+        // The program has ended: what it said is there.
+        let _said = Pin::new(&mut self.channel.stderr).poll_read(context, &mut words);
+        elevation_failure(status, words.filled())
+    }
+
     /// The program closed its output: its status decides between the end and an error.
     fn poll_ending(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let status = std::task::ready!(self.channel.status.as_mut().poll(context));
         let result = match &status {
             Ok(0) => Ok(()),
-            Ok(status) => Err(io::Error::other(format!("it ended with status {status}"))),
+            Ok(status) => Err(match self.refusal(*status, context) {
+                Some(cause) => io::Error::new(io::ErrorKind::PermissionDenied, cause.to_string()),
+                None => io::Error::other(format!("it ended with status {status}")),
+            }),
             Err(cause) => Err(io::Error::other(cause.to_string())),
         };
         // A second read at the end sees the same: the future must not be polled after it is done.

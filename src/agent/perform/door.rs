@@ -47,8 +47,13 @@ pub enum DoorError {
 /// Where an agent's door is.
 #[derive(Clone)]
 pub enum Way {
-    /// On this computer.
-    Local(Home),
+    /// On this computer, just started.
+    Local {
+        /// Its home.
+        home: Home,
+        /// Where in its log the words of this start begin.
+        log_start: u64,
+    },
     /// On a host.
     Host {
         /// The host.

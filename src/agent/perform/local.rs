@@ -70,11 +70,11 @@ pub async fn adopt(home: Home, bootstrap: Bootstrap, at_work: AtWork) -> Result<
 }
 
 /// Starts the supervisor of the agent in `home`, in a session of its own. It writes
-/// `agent/supervisor.json` before it starts the agent.
+/// `agent/supervisor.json` before it starts the agent. Tells where in its log its words begin.
 ///
 /// # Errors
 /// As [`LocalError`] says.
-pub fn start(home: &Home) -> Result<(), LocalError> {
+pub fn start(home: &Home) -> Result<u64, LocalError> {
     let step = "start its agent";
     let log_path = home.log_file();
     rotate_log(&log_path).map_err(|error| failed(step)(&error))?;
@@ -85,6 +85,7 @@ pub fn start(home: &Home) -> Result<(), LocalError> {
         .open(&log_path)
         .map_err(|error| failed(step)(&error))?;
     let errors = log.try_clone().map_err(|error| failed(step)(&error))?;
+    let log_start = log.metadata().map_or(0, |metadata| metadata.len());
     Command::new("/proc/self/exe")
         .arg0("raptor")
         .arg("--home")
@@ -98,5 +99,5 @@ pub fn start(home: &Home) -> Result<(), LocalError> {
         .stderr(errors)
         .spawn()
         .map_err(|error| failed(step)(&error))?;
-    Ok(())
+    Ok(log_start)
 }

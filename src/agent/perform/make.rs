@@ -215,8 +215,9 @@ impl Site {
             }
         }
         progress.stage(name, "starting its agent");
-        local::start(&home).map_err(failed)?;
-        let opened = self.performer.doors().open(Way::Local(home.clone())).await;
+        let log_start = local::start(&home).map_err(failed)?;
+        let way = Way::Local { home: home.clone(), log_start };
+        let opened = self.performer.doors().open(way).await;
         let door = opened.map_err(|error| {
             let log = home.log_file().display().to_string();
             Failure::at("reach its agent", chain(&error)).with_hint(format!("its log is {log}"))

@@ -46,10 +46,14 @@ pub fn run(arguments: Arguments) -> Result<ExitStatus, CliError> {
         Command::Completion(completion) => return completion::run(completion),
         _ => {}
     }
-    let invocation = Invocation::new(arguments.global)?;
+    let asks_sudo_password = arguments.global.ask_sudo_pass && !arguments.global.dry_run;
+    let mut invocation = Invocation::new(arguments.global)?;
     start_logging(&invocation, arguments.command.is_service());
     if arguments.command.needs_configuration() {
         configuration::load(&invocation, None)?;
+    }
+    if asks_sudo_password {
+        invocation.ask_sudo_password()?;
     }
     // The agent's work is one task's: handing packets from thread to thread would only wake more.
     let mut builder = match arguments.command {

@@ -15,7 +15,6 @@ use crate::cli::perform::Done;
 use crate::cli::perform::Request;
 use crate::cli::perform::SlaveRequest;
 use crate::cli::perform::SlaveTarget;
-use crate::cli::terminal::password;
 use crate::model::destination::Destination;
 use crate::model::label::Label;
 use crate::model::label::Labels;
@@ -81,10 +80,6 @@ pub struct SlaveArguments {
     /// Take machines that belong to another cluster, too
     #[arg(long)]
     pub force: bool,
-
-    /// Ask for the password of sudo
-    #[arg(long)]
-    pub ask_sudo_pass: bool,
 }
 
 /// Slaves, then shows the members.
@@ -97,11 +92,6 @@ pub async fn run(
     interrupt: Interrupt,
 ) -> Result<ExitStatus, CliError> {
     let targets = targets(&arguments)?;
-    let sudo_password = if arguments.ask_sudo_pass && !invocation.dry_run {
-        Some(password::ask("sudo password: ")?)
-    } else {
-        None
-    };
     // It is remembered as the way to the machines, whatever folder the next command runs in.
     let identity_file = arguments.identity_file.as_ref().map(|path| {
         let failed = |error| CliError::file("read", path, &error);
@@ -114,7 +104,6 @@ pub async fn run(
         provision: !arguments.no_provision,
         join: !arguments.no_join,
         force: arguments.force,
-        sudo_password,
     };
     match perform::run(invocation, &Request::Slave(request), interrupt).await? {
         Done::Nothing => Ok(ExitStatus::DONE),

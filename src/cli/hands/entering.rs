@@ -39,6 +39,7 @@ use crate::model::machine::IntentId;
 use crate::model::name::Name;
 use crate::model::progress::Progress;
 use crate::reconcile::world::ADOPTED;
+use crate::ssh::error::HostError;
 use crate::ssh::host::Command;
 
 /// Longest answer to `ticket create` that is read.
@@ -155,8 +156,9 @@ async fn start(
 ) -> Result<(), CliError> {
     progress.stage(bootstrap.name.as_str(), "starting the agent");
     initialise::adopt(home, bootstrap, false).map_err(|error| home_error(&error))?;
-    local::start(home).map_err(|error| CliError::caused(Kind::User, &error))?;
-    let opened = ApiDoors.open(Way::Local(home.clone())).await;
+    let started = local::start(home).map_err(|error| CliError::caused(Kind::User, &error));
+    let way = Way::Local { home: home.clone(), log_start: started? };
+    let opened = ApiDoors.open(way).await;
     let door = opened.map_err(|error| {
         let log = home.log_file();
         CliError::remote(format!("the agent does not answer: {}", chain(&error)))
@@ -228,7 +230,8 @@ async fn ask_for_ticket(
     ];
     let mut command = Command::new(words);
     command.sudo = sudo;
-    let output = host.run(command).await.map_err(|error| failed(chain(&error)))?;
+    let told = |error: HostError| failed(format!("{}: {}", error.step, chain(&error.cause)));
+    let output = host.run(command).await.map_err(told)?;
     let answer = &output.stdout[..output.stdout.len().min(TICKET_ANSWER_MAX)];
     if output.status != 0 {
         let why = String::from_utf8_lossy(&output.stderr).trim().to_owned();

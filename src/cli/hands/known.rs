@@ -16,6 +16,7 @@ use crate::cli::error::Kind;
 use crate::cli::hands::config_of;
 use crate::cli::invocation::Invocation;
 use crate::cli::perform::Request;
+use crate::cli::revive::revive;
 use crate::compute;
 use crate::config::home::Home;
 use crate::config::schema::Config;
@@ -62,11 +63,14 @@ impl Known {
             Request::Spawn(_) | Request::Slave(_) => connection::open_if_known(invocation).await,
             _ => connection::open_if_any(invocation).await,
         };
-        let connection = match opened {
-            Err(error) if matches!(request, Request::Destroy(_)) => {
+        let connection = match (opened, request) {
+            (Err(error), Request::Destroy(_)) => {
                 return Self::from_back_ends(invocation).await?.ok_or(error);
             }
-            other => other?,
+            (Err(error), Request::Slave(request)) if !invocation.dry_run => {
+                revive(invocation, request, error).await?
+            }
+            (other, _) => other?,
         };
         let Some(connection) = connection else {
             if matches!(request, Request::Destroy(_) | Request::Prune) {

@@ -14,6 +14,7 @@ use crate::agent::clock;
 use crate::agent::clock::wall_clock;
 use crate::agent::perform::build::Built;
 use crate::agent::perform::door::Door;
+use crate::agent::perform::founding::Founding;
 use crate::agent::perform::job;
 use crate::agent::perform::job::Failure;
 use crate::agent::perform::job::machine_jobs;
@@ -46,7 +47,6 @@ use crate::reconcile::destroy;
 use crate::reconcile::prune;
 use crate::reconcile::slave;
 use crate::reconcile::spawn;
-use crate::ssh::sudo::SudoPassword;
 
 /// Most machines of one `spawn`.
 const SPAWN_COUNT_MAX: usize = 1000;
@@ -69,7 +69,9 @@ pub async fn plan(invocation: &Invocation, request: &Request) -> Result<Plan, Cl
         return Ok(entering::plan());
     }
     let known = Known::find(invocation, request).await?;
-    let mut intents = std::iter::repeat_with(intent).map_while(Result::ok);
+    let unfulfilled = unfulfilled_wishes(invocation, &known, request)?;
+    let drawn = std::iter::repeat_with(intent).map_while(Result::ok);
+    let mut intents = unfulfilled.into_iter().chain(drawn);
     let cluster = known.cluster.clone();
     match request {
         Request::Spawn(request) => {
@@ -100,6 +102,26 @@ pub async fn plan(invocation: &Invocation, request: &Request) -> Result<Plan, Cl
         }
         Request::Join(_) => Ok(entering::plan()),
     }
+}
+
+/// The wishes of a founding that was broken off: taken up again, they find what it made already.
+fn unfulfilled_wishes(
+    invocation: &Invocation,
+    known: &Known,
+    request: &Request,
+) -> Result<Vec<IntentId>, CliError> {
+    let Request::Spawn(request) = request else { return Ok(Vec::new()) };
+    if known.connection.is_some() {
+        return Ok(Vec::new());
+    }
+    let earlier = Founding::load(&Home::new(&invocation.home), &known.cluster);
+    let earlier = earlier.map_err(|error| user(&error))?;
+    let wanted = request.compute_type.as_ref().unwrap_or(&known.config.default_compute_type);
+    let mut wishes: Vec<_> =
+        earlier.map(|earlier| earlier.machines).unwrap_or_default().into_iter().collect();
+    wishes.retain(|(_, record)| record.compute_type == *wanted);
+    wishes.sort_by(|left, right| left.1.name.cmp(&right.1.name));
+    Ok(wishes.into_iter().map(|(intent, _)| intent).collect())
 }
 
 /// Refuses a name that the configuration does not have before anything is begun.
@@ -177,7 +199,7 @@ pub async fn perform(
         Request::Join(_) => Known::nothing(invocation)?,
         _ => Known::find(invocation, request).await?,
     };
-    let settings = settings(&known, request)?;
+    let settings = settings(invocation, &known, request);
     let home = Home::new(&invocation.home);
     let modules = Modules::load(&home).map_err(|error| CliError::caused(Kind::Config, &error))?;
     let performer = Performer::new(
@@ -216,11 +238,11 @@ fn door(connection: &Connection) -> Arc<dyn Door> {
     Arc::new(ApiDoor::new(connection.client.clone()))
 }
 
-fn settings(known: &Known, request: &Request) -> Result<PerformSettings, CliError> {
+fn settings(invocation: &Invocation, known: &Known, request: &Request) -> PerformSettings {
     let mut settings = PerformSettings {
         concurrent: usize::from(known.config.spawn.concurrent),
         identity_file: None,
-        sudo_password: None,
+        sudo_password: invocation.sudo_password.clone(),
         force: false,
         binary: PathBuf::from(OWN_PROGRAM),
     };
@@ -229,13 +251,11 @@ fn settings(known: &Known, request: &Request) -> Result<PerformSettings, CliErro
             settings.concurrent = request.concurrent;
             settings.identity_file.clone_from(&request.identity_file);
             settings.force = request.force;
-            let password = request.sudo_password.clone().map(SudoPassword::new).transpose();
-            settings.sudo_password = password.map_err(CliError::usage)?;
         }
         Request::Destroy(_) | Request::Prune => settings.concurrent = RETIRE_CONCURRENT,
         Request::Spawn(_) | Request::Join(_) => {}
     }
-    Ok(settings)
+    settings
 }
 
 /// Keeps the ways to the new members, so that any of them can be asked later.

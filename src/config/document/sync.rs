@@ -32,7 +32,8 @@ impl Document {
             return Err(DocumentError::Forged { author });
         }
         if !self.is_due(author, epoch, sequence) {
-            let kept = self.pending.insert(blob);
+            let admitted = &self.admitted;
+            let kept = self.pending.insert(blob, |author| admitted.contains(&author));
             return if kept {
                 Ok(Applied::Waiting)
             } else {
@@ -62,7 +63,8 @@ impl Document {
                 refused.push(DocumentError::OtherCluster { author });
             } else if self.held(author, epoch, sequence).is_some() {
             } else if !self.is_due(author, epoch, sequence) {
-                self.pending.insert(blob);
+                let admitted = &self.admitted;
+                self.pending.insert(blob, |author| admitted.contains(&author));
             } else {
                 match self.check_payload(&blob) {
                     Ok(counter) => {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use super::text;
 use crate::support::sandbox::Sandbox;
+use crate::support::wait::wait_until;
 
 fn names(sandbox: &Sandbox) -> BTreeSet<String> {
     sandbox.members().iter().map(|member| text(&member["name"])).collect()
@@ -73,7 +74,7 @@ fn an_evicted_machine_stays_and_its_agent_ends() {
     sandbox.raptor(["evict", "local-3", "--yes"]).success();
     sandbox.wait_for_alive(2);
     let home = sandbox.machine("local-3");
-    crate::support::wait::wait_until(std::time::Duration::from_secs(10), "its agent's end", || {
+    wait_until(std::time::Duration::from_secs(10), "its agent's end", || {
         let left = sandbox.processes_with(&[&home.display().to_string()]);
         if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
     });
@@ -123,4 +124,64 @@ fn clean_removes_every_trace_and_nothing_else() {
     sandbox.raptor(["clean", "--yes"]).success();
     sandbox.wait_for_silence();
     assert_eq!(sandbox.files(), BTreeSet::from([PathBuf::from("diary.txt")]));
+}
+
+/// Writes into the whole document, as the performer does.
+fn unwish_time(sandbox: &Sandbox, name: &str, intent: &str) {
+    use std::io::{Read as _, Write as _};
+    let path = format!("machines.{intent}.created_at");
+    let change = serde_json::json!({"note": "long ago", "changes": [
+        {"change": "set", "path": path, "value": "2020-01-01T00:00:00Z"},
+    ]})
+    .to_string();
+    let socket = sandbox.machine(name).join("agent/agent.sock");
+    let mut stream = std::os::unix::net::UnixStream::connect(socket).unwrap();
+    let length = change.len();
+    write!(
+        stream,
+        "POST /v1/document HTTP/1.1\r\nHost: agent\r\nConnection: close\r\n\
+         Content-Length: {length}\r\n\r\n{change}"
+    )
+    .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
+
+#[test]
+#[ignore = "end to end: run by ./runtests.sh"]
+fn what_a_killed_spawn_left_is_pruned() {
+    let sandbox = Sandbox::new();
+    sandbox.spawn(1);
+    let homes = || {
+        let clusters = std::fs::read_dir(sandbox.home().join("machines")).unwrap();
+        let clusters = clusters.map(|cluster| cluster.unwrap().path()).filter(|path| path.is_dir());
+        let homes = clusters.flat_map(|cluster| std::fs::read_dir(cluster).unwrap());
+        homes.map(|home| home.unwrap().path()).filter(|home| home.is_dir()).count()
+    };
+    let running = sandbox.raptor(["spawn"]).start();
+    wait_until(std::time::Duration::from_secs(60), "a second machine", || {
+        if homes() == 2 { Ok(()) } else { Err("none yet") }
+    });
+    running.signal(rustix::process::Signal::KILL);
+    running.finish(std::time::Duration::from_secs(20)).status(-9);
+    let agents = sandbox.processes_with(&["local-2", "agent"]);
+    agents.iter().for_each(crate::support::process::Process::kill);
+
+    let export = sandbox.machine("local-1").join("agent/mutable_config.json");
+    let intent = wait_until(std::time::Duration::from_secs(20), "the wish", || {
+        let text = std::fs::read_to_string(&export).map_err(|error| error.to_string())?;
+        let document: serde_json::Value = serde_json::from_str(&text).map_err(|e| e.to_string())?;
+        let machines = document["machines"].as_object().ok_or("no machines")?;
+        let wish = machines.iter().find(|(_, record)| record["name"] == "local-2");
+        wish.map(|(intent, _)| intent.clone()).ok_or(text)
+    });
+    // A machine that is only just being made is left alone.
+    sandbox.raptor(["prune", "--yes"]).success();
+    assert_eq!(homes(), 2);
+    unwish_time(&sandbox, "local-1", &intent);
+    sandbox.raptor(["prune", "--yes"]).success();
+    assert_eq!(homes(), 1);
+    sandbox.wait_for_alive(1);
+    sandbox.raptor(["members", "--rejoin"]).success().stdout_contains("local-1 ");
 }

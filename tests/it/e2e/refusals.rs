@@ -206,6 +206,11 @@ fn wrong_settings_and_hosts_are_refused() {
         "error: \"a b\" is not [USER@]HOST[:PORT]: a part starts with '-' or holds blanks\n",
     );
     let missing = sandbox.path().join("missing.json");
+    sandbox
+        .raptor(["config", "check", missing.to_str().unwrap()])
+        .run()
+        .status(1)
+        .stderr_contains("hint: without FILE, mutable_config.json of the home folder is checked");
     refused(
         &sandbox,
         &["config", "apply", missing.to_str().unwrap()],

@@ -149,7 +149,17 @@ pub async fn run(invocation: &Invocation, command: ConfigCommand) -> Result<Exit
         ConfigCommand::Log { limit } => log(invocation, limit).await?,
         ConfigCommand::Check { file } => {
             match file {
-                Some(file) => drop(configuration::check_file(invocation, &file)?),
+                Some(file) => {
+                    let checked = configuration::check_file(invocation, &file);
+                    checked.map_err(|error| {
+                        if file.exists() {
+                            return error;
+                        }
+                        error.with_hint(
+                            "without FILE, mutable_config.json of the home folder is checked",
+                        )
+                    })?;
+                }
                 None => drop(configuration::load(invocation, None)?),
             }
             invocation.note("the configuration is sound");

@@ -12,6 +12,7 @@ use crate::agent::api::WriteRequest;
 use crate::cli::commands::config::Sources;
 use crate::cli::commands::config::in_document;
 use crate::cli::configuration;
+use crate::cli::configuration::DOCUMENT_KEY;
 use crate::cli::configuration::Layer;
 use crate::cli::error::CliError;
 use crate::cli::error::Kind;
@@ -34,26 +35,33 @@ pub async fn run(
         return Ok(());
     }
     let sources = Sources::open(invocation).await?;
-    match (sources.connection, sources.document) {
-        (Some(connection), Some(document)) => {
-            let after = validate_document(invocation, &document, &changes)?;
-            if after == document {
-                invocation.note("nothing changes");
-                return Ok(());
-            }
-            let request = WriteRequest {
-                note: note.unwrap_or_else(|| summary(&changes)),
-                changes: changes.iter().map(document_change).collect(),
-            };
-            if invocation.dry_run {
-                return show(invocation, &request, &changes);
-            }
-            connection.client.write(&request).await?;
-            invocation.note(&format!("written: {}", request.note));
-            Ok(())
+    if let (Some(connection), Some(document)) = (sources.connection, sources.document) {
+        let note = note.unwrap_or_else(|| summary(&changes));
+        let layer = document.get(DOCUMENT_KEY).unwrap_or(&Value::Null);
+        let changes = tidied(changes, layer);
+        let after = validate_document(invocation, &document, &changes)?;
+        if after == document {
+            invocation.note("nothing changes");
+            return Ok(());
         }
-        _ => write_file(invocation, &changes),
+        let request = WriteRequest { note, changes: changes.iter().map(document_change).collect() };
+        if invocation.dry_run {
+            return show(invocation, &request, &changes);
+        }
+        connection.client.write(&request).await?;
+        invocation.note(&format!("written: {}", request.note));
+        return Ok(());
     }
+    let layer = configuration::layer(invocation, Layer::File, None)?;
+    write_file(invocation, &tidied(changes, &layer))
+}
+
+/// What is removed alone takes the objects that held nothing else with it.
+fn tidied(mut changes: Vec<Change>, layer: &Value) -> Vec<Change> {
+    if let [change @ Change::Unset { .. }] = changes.as_mut_slice() {
+        *change = change.clone().without_remains(layer);
+    }
+    changes
 }
 
 /// Checks what the effective configuration would be with `changes` in the document; the document
@@ -184,6 +192,18 @@ mod tests {
         assert_eq!(written, json!({"mesh": {"rings": 4, "ping_interval_ms": 900}}));
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(std::fs::read_dir(home.path()).unwrap().count(), 1, "no draft is left");
+
+        let unset = |path: &str| vec![Change::Unset { path: path.parse().unwrap() }];
+        for (path, left) in [
+            ("mesh.rings", json!({"mesh": {"ping_interval_ms": 900}})),
+            ("mesh.ping_interval_ms", json!({})),
+        ] {
+            run(&invocation, unset(path), None).await.unwrap();
+            let written: Value =
+                serde_json::from_slice(&std::fs::read(invocation.mutable_config()).unwrap())
+                    .unwrap();
+            assert_eq!(written, left);
+        }
     }
 
     #[test]

@@ -1,18 +1,14 @@
 //! Networks that do not reach everybody, and networks that break.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{
-    CONVERGENCE_LIMIT, Site, assert_sound, members_seen_by, names, value_on, wait_for_agreement,
-    wait_for_value,
+    CONVERGENCE_LIMIT, Site, assert_sound, members_seen_by, names, set_on, value_on,
+    wait_for_agreement, wait_for_value,
 };
 use crate::support::container::Container;
 use crate::support::docker::Network;
 use crate::support::wait::wait_until;
-
-fn set_on(host: &Container, path: &str, value: &Value) {
-    host.input(&["raptor", "config", "set", path, &value.to_string()], b"");
-}
 
 /// Runs a command on one member through the agent of another.
 fn exec_through(host: &Container, node: &str, words: &str) -> String {

@@ -146,9 +146,56 @@ fn a_founding_that_was_cut_off_is_given_back() {
 fn a_founding_that_was_cut_off_is_gone_on_with() {
     let sandbox = sandbox();
     let cluster = spawn_cut_off(&sandbox);
-    spawn(&sandbox, 1).success();
+    spawn(&sandbox, 2).success();
     assert_eq!(cluster_id(&sandbox), cluster, "another cluster was founded beside it");
-    assert!(!containers(&cluster).is_empty());
+    assert_eq!(names(&sandbox.wait_for_alive(2)), ["docker-1", "docker-2"]);
+    assert_eq!(containers(&cluster).len(), 2, "what was made already was not taken up");
     sandbox.raptor(["destroy", "--all", "--yes"]).limit(WORK_LIMIT).success();
     assert!(containers(&cluster).is_empty(), "{:?}", containers(&cluster));
+}
+
+#[test]
+#[ignore = "end to end: run by ./runtests.sh"]
+fn a_machine_that_moved_is_found_through_its_back_end() {
+    let sandbox = sandbox();
+    spawn(&sandbox, 1).success();
+    sandbox.wait_for_alive(1);
+    let machine = container_of(&sandbox, "docker-1");
+    let address = || docker(&["inspect", "-f", "{{.NetworkSettings.IPAddress}}", &machine]);
+    let before = address();
+    docker(&["stop", "--time", "0", &machine]);
+    // Whoever comes first gets the address.
+    let label = format!("{}={}", crate::support::docker::LABEL, crate::support::docker::run_name());
+    let image = crate::support::docker::image();
+    let squatter = docker(&["run", "--detach", "--label", &label, &image, "sleep", "600"]);
+    docker(&["start", &machine]);
+    let moved = address() != before;
+    let outcome = wait_until(CONVERGENCE_LIMIT, "an answer", || {
+        let run = sandbox.raptor(["members"]).run();
+        if run.code() == 0 { Ok(run) } else { Err(format!("{run:?}")) }
+    });
+    docker(&["rm", "--force", &squatter]);
+    assert!(moved, "it was where it had been: {outcome:?}");
+}
+
+#[test]
+#[ignore = "end to end: run by ./runtests.sh"]
+fn volumes_go_with_their_machine() {
+    let template = crate::support::docker::image();
+    let label = format!("{}={}", crate::support::docker::LABEL, crate::support::docker::run_name());
+    let made = docker(&["create", "--label", &label, &template, "true"]);
+    let image = docker(&["commit", "--change", "VOLUME /data", &made]);
+    docker(&["rm", &made]);
+    let sandbox = Sandbox::new();
+    let settings = serde_json::json!({"docker": {"driver": "docker", "image": image}});
+    configure(&sandbox, &serde_json::json!({"compute_types": settings}));
+    sandbox.destroys_on_drop();
+    spawn(&sandbox, 1).success();
+    let machine = container_of(&sandbox, "docker-1");
+    let volume = docker(&["inspect", "-f", "{{range .Mounts}}{{.Name}}{{end}}", &machine]);
+    docker(&["volume", "inspect", &volume]);
+    sandbox.raptor(["destroy", "--all", "--yes"]).limit(WORK_LIMIT).success();
+    let gone = crate::support::docker::try_docker(&["volume", "inspect", &volume]);
+    docker(&["rmi", "--force", &image]);
+    assert!(gone.is_err(), "the volume {volume} is still there");
 }

@@ -6,6 +6,7 @@ mod docker;
 mod harness;
 mod join;
 mod refusals;
+mod reviving;
 mod slave;
 mod systemd;
 mod trust;
@@ -127,6 +128,10 @@ fn wait_for_agreement(hosts: &[&Container], count: usize) {
 fn value_on(host: &Container, path: &str) -> Option<Value> {
     let output = host.try_input(&["raptor", "-o", "json", "config", "get", path], b"");
     output.status.success().then(|| serde_json::from_slice(&output.stdout).unwrap())
+}
+
+fn set_on(host: &Container, path: &str, value: &Value) {
+    host.input(&["raptor", "config", "set", path, &value.to_string()], b"");
 }
 
 fn wait_for_value(host: &Container, path: &str, expected: Option<&Value>) {
