@@ -205,14 +205,8 @@ fn is_founded_by(genesis: &Genesis, found: &FoundRequest) -> bool {
 fn machine_file(request: &InitRequest, known: Option<MachineFile>) -> MachineFile {
     MachineFile {
         version: MACHINE_FILE_VERSION,
-        name: request.name.clone(),
-        compute_type: request.compute_type.clone(),
-        server_type: request.server_type.clone(),
-        labels: request.labels.clone(),
-        listen: request.listen,
+        description: request.description.clone(),
         chosen_port: known.as_ref().and_then(|file| file.chosen_port),
-        ssh_port: request.ssh_port,
-        ssh_user: request.ssh_user.clone(),
         genesis: known.as_ref().and_then(|file| file.genesis.clone()),
         peers: known.as_ref().map(|file| file.peers.clone()).unwrap_or_default(),
         joined_at: known.as_ref().and_then(|file| file.joined_at),
@@ -243,7 +237,7 @@ impl InitReply {
 
 /// Where the agent will answer; nothing while its port is left to the system.
 fn endpoints(file: &MachineFile) -> Vec<SocketAddr> {
-    let listen = file.listen.filter(|listen| listen.port() != 0);
+    let listen = file.description.listen.filter(|listen| listen.port() != 0);
     // Left out where the system does not tell its addresses: the agent observes them later.
     listen.and_then(|listen| interfaces::local_endpoints(listen).ok()).unwrap_or_default()
 }
@@ -327,7 +321,7 @@ fn first_changes(
     let set = |path: Path, value| Change::Set { path, value };
     let root = Path::root;
     let member = json!({
-        "name": file.name,
+        "name": file.description.name,
         "role": Role::Full,
         "endpoints": endpoints(file),
         "added_at": now,
@@ -376,7 +370,7 @@ pub fn adopt(home: &Home, bootstrap: &Bootstrap, force: bool) -> Result<InitRepl
         _ => {}
     }
     file.genesis = Some(bootstrap.genesis.clone());
-    file.name = bootstrap.name.clone();
+    file.description.name = bootstrap.name.clone();
     file.peers.clone_from(&bootstrap.peers);
     file.evicted = false;
     file.joined_at = file.joined_at.or_else(|| Some(wall_clock()));

@@ -1,10 +1,8 @@
 //! One agent a state folder: an advisory lock that dies with its holder, however it dies.
 
 use std::fs::File;
-use std::fs::OpenOptions;
 use std::io::Read;
 use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,6 +10,8 @@ use std::time::Instant;
 
 use rustix::fs::FlockOperation;
 use rustix::fs::flock;
+
+use crate::config::files::open_or_create;
 
 /// A process that was just forked shares its parent's locks until it runs its own program: a lock
 /// that this very process gave up may seem held for that moment.
@@ -68,14 +68,7 @@ impl StateLock {
 
     fn try_acquire(path: &Path) -> Result<Self, LockError> {
         let failed = |source| LockError::Io { path: path.to_owned(), source };
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(path)
-            .map_err(failed)?;
+        let mut file = open_or_create(path).map_err(failed)?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
             Err(rustix::io::Errno::WOULDBLOCK) => {
@@ -98,13 +91,7 @@ impl StateLock {
 /// [`LockError::Io`].
 pub fn wait(path: &Path) -> Result<StateLock, LockError> {
     let failed = |source| LockError::Io { path: path.to_owned(), source };
-    let file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(path)
-        .map_err(failed)?;
+    let file = open_or_create(path).map_err(failed)?;
     flock(&file, FlockOperation::LockExclusive).map_err(|errno| failed(errno.into()))?;
     Ok(StateLock { _file: file })
 }

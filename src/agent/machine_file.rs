@@ -15,11 +15,9 @@ use crate::model::time::Timestamp;
 /// Version of the file's format.
 pub const MACHINE_FILE_VERSION: u32 = 1;
 
-/// The file. Unknown fields of a later build survive.
+/// What a machine is told that it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct MachineFile {
-    /// [`MACHINE_FILE_VERSION`].
-    pub version: u32,
+pub struct Description {
     /// The machine's name.
     pub name: Name,
     /// How the machine was got.
@@ -32,15 +30,25 @@ pub struct MachineFile {
     /// The UDP address to listen on; none lets the system choose a port, which is then kept.
     #[serde(default)]
     pub listen: Option<SocketAddr>,
-    /// The port that the system chose at the last start.
-    #[serde(default)]
-    pub chosen_port: Option<u16>,
     /// Port of the machine's own `sshd`, when `raptor ssh` may use one.
     #[serde(default)]
     pub ssh_port: Option<u16>,
     /// Login for `raptor ssh`.
     #[serde(default)]
     pub ssh_user: Option<String>,
+}
+
+/// The file. Unknown fields of a later build survive.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MachineFile {
+    /// [`MACHINE_FILE_VERSION`].
+    pub version: u32,
+    /// What the machine is.
+    #[serde(flatten)]
+    pub description: Description,
+    /// The port that the system chose at the last start.
+    #[serde(default)]
+    pub chosen_port: Option<u16>,
     /// The cluster; none before the machine was told of one.
     #[serde(default)]
     pub genesis: Option<Genesis>,
@@ -61,24 +69,9 @@ pub struct MachineFile {
 /// `agent init`'s standard input.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InitRequest {
-    /// The machine's name.
-    pub name: Name,
-    /// How the machine was got.
-    pub compute_type: String,
-    /// What it is provisioned to be.
-    pub server_type: String,
-    /// Labels given by the user.
-    #[serde(default)]
-    pub labels: Labels,
-    /// The UDP address to listen on.
-    #[serde(default)]
-    pub listen: Option<SocketAddr>,
-    /// Port of the machine's own `sshd`.
-    #[serde(default)]
-    pub ssh_port: Option<u16>,
-    /// Login for `raptor ssh`.
-    #[serde(default)]
-    pub ssh_user: Option<String>,
+    /// What the machine will be.
+    #[serde(flatten)]
+    pub description: Description,
     /// Present on the first machine: the cluster to found.
     #[serde(default)]
     pub found: Option<FoundRequest>,

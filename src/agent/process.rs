@@ -34,7 +34,7 @@ const GRACE: Duration = Duration::from_secs(2);
 /// What happens to a program.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ProcessEvent {
-    /// It runs.
+    /// The machine has taken it on.
     Started,
     /// It wrote something.
     Output(ExecStream, Bytes),
@@ -51,6 +51,7 @@ pub(super) const LINGER: Duration = Duration::from_millis(500);
 /// Runs `argv` in a process group of its own and sends what happens to `events`. Ends the whole
 /// group when `limit` has passed or when nobody listens any more, and when this is dropped.
 pub async fn run(argv: &[String], limit: Duration, events: mpsc::Sender<ProcessEvent>) {
+    let _ = events.send(ProcessEvent::Started).await;
     let mut group = match spawn(argv) {
         Ok(group) => group,
         Err(reason) => {
@@ -91,7 +92,6 @@ async fn converse(
     group: &mut Group,
     events: &mpsc::Sender<ProcessEvent>,
 ) -> std::io::Result<ExitStatus> {
-    let _ = events.send(ProcessEvent::Started).await;
     let stdout = group.child.stdout.take();
     let stderr = group.child.stderr.take();
     let (gone, is_gone) = watch::channel(false);
@@ -259,7 +259,9 @@ mod tests {
     #[tokio::test]
     async fn a_missing_program_is_named() {
         let events = collect(&["/nonexistent/program"], LONG).await;
-        let [ProcessEvent::Failed(reason)] = events.as_slice() else { panic!("{events:?}") };
+        let [ProcessEvent::Started, ProcessEvent::Failed(reason)] = events.as_slice() else {
+            panic!("{events:?}")
+        };
         assert!(reason.starts_with("/nonexistent/program: "), "{reason}");
     }
 

@@ -167,7 +167,7 @@ pub async fn start(home: Home, settings: AgentSettings) -> Result<Started, Agent
     let client = PeerClient::new(streams.clone(), handle.clone());
     let services = Services::new(key.node_id(), handle.clone(), client);
     let peers = PeerServer::new(key.node_id().address(), handle.clone(), Arc::clone(&directory));
-    file.ssh_port = answering_ssh_port(file.ssh_port).await;
+    file.description.ssh_port = answering_ssh_port(file.description.ssh_port).await;
     let remembered = remembered(&home, &file);
     let parts = Parts {
         home: home.clone(),
@@ -220,7 +220,7 @@ async fn names(
     home: &Home,
 ) -> (NameService, NameHandle) {
     let is_reachable = is_external || interface.name().is_some();
-    let (is_local, folder) = (file.compute_type == LOCAL, home.agent_folder());
+    let (is_local, folder) = (file.description.compute_type == LOCAL, home.agent_folder());
     let cluster = genesis.name.clone();
     NameService::start(settings, cluster, is_local, interface.name(), is_reachable, &folder).await
 }
@@ -279,7 +279,7 @@ fn bind(
     file: &mut MachineFile,
     network: Option<&str>,
 ) -> Result<MeshSocket, AgentFailure> {
-    let mut wanted = file.listen;
+    let mut wanted = file.description.listen;
     if let Some(network) = network {
         let address = interfaces::address_in(network).map_err(AgentFailure::System)?;
         let address = address.ok_or_else(|| AgentFailure::NoNetwork(network.to_owned()))?;
@@ -313,7 +313,7 @@ fn endpoints(socket: &MeshSocket, file: &MachineFile) -> Vec<SocketAddr> {
     });
     endpoints.sort_by_key(|endpoint| reach(endpoint.ip()));
     endpoints.truncate(OWN_ENDPOINTS_MAX);
-    if file.compute_type == LOCAL && bound.ip().is_unspecified() {
+    if file.description.compute_type == LOCAL && bound.ip().is_unspecified() {
         // Machines that share a computer reach each other without leaving it.
         endpoints.insert(0, SocketAddr::new(std::net::Ipv4Addr::LOCALHOST.into(), bound.port()));
     }
@@ -327,7 +327,7 @@ fn interface(
     socket: &mut MeshSocket,
     clock: Clock,
 ) -> Interface {
-    let is_local = file.compute_type == LOCAL;
+    let is_local = file.description.compute_type == LOCAL;
     Interface::open(settings, is_local, mesh.plane(), socket, clock)
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::agent::api::AgentStatus;
+use crate::agent::view;
 use crate::cli::bridge::BridgeListener;
 use crate::cli::contexts::Context;
 use crate::cli::contexts::Contexts;
@@ -15,6 +16,7 @@ use crate::cli::moved::moved;
 use crate::http::client::ApiClient;
 use crate::http::client::ClientError;
 use crate::model::identity::NodeId;
+use crate::model::member::Member;
 use crate::model::name::Name;
 
 /// How long one unix socket may take to answer before the next way is tried.
@@ -34,6 +36,20 @@ pub struct Connection {
     pub endpoint: Endpoint,
     /// Keeps the way through SSH open.
     _bridge: Option<BridgeListener>,
+}
+
+impl Connection {
+    /// The member that `word` means: a name, an id, or a unique beginning of one.
+    ///
+    /// # Errors
+    /// The agent does not answer, or no member is meant.
+    pub async fn member(&self, word: &str) -> Result<Member, CliError> {
+        let members = self.client.members().await?;
+        let found = view::find(&members, word).cloned();
+        found.map_err(|error| {
+            CliError::user(error.to_string()).with_hint("`raptor members` lists what is there")
+        })
+    }
 }
 
 /// Why no agent was found.

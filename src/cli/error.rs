@@ -107,7 +107,17 @@ impl CliError {
     /// A file that could not be read or written.
     #[must_use]
     pub fn file(what: &str, path: &std::path::Path, error: &io::Error) -> Self {
-        Self::user(format!("cannot {what} {}: {error}", path.display()))
+        let told = Self::user(format!("cannot {what} {}: {error}", path.display()));
+        match error.kind() {
+            io::ErrorKind::NotFound => told.with_hint("check the path"),
+            io::ErrorKind::PermissionDenied => {
+                told.with_hint("check who owns it; another home folder is named with --home DIR")
+            }
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                told.with_hint("make room there; repeating is safe")
+            }
+            _ => told,
+        }
     }
 
     /// Says what to do next.

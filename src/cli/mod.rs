@@ -5,7 +5,8 @@ use std::ffi::OsString;
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use clap::Parser as _;
+use clap::error::ErrorKind;
+use clap::{CommandFactory as _, Parser as _};
 
 use crate::cli::arguments::Arguments;
 use crate::cli::error::CliError;
@@ -31,6 +32,8 @@ pub mod interrupt;
 pub mod inventory;
 pub mod invocation;
 mod moved;
+#[allow(clippy::doc_markdown)]
+pub mod outfit;
 pub mod output;
 pub mod perform;
 pub mod quote;
@@ -40,8 +43,14 @@ pub mod tunnel;
 
 /// Parses, runs, and says how it ended. Errors are printed here and nowhere else.
 pub fn main(words: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let arguments = match Arguments::try_parse_from(words) {
+    let words: Vec<OsString> = words.into_iter().collect();
+    let arguments = match Arguments::try_parse_from(&words) {
         Ok(arguments) => arguments,
+        Err(error) if error.kind() == ErrorKind::MissingSubcommand => {
+            let text = format!("error: a command is missing\n\n{}", help(&words));
+            let _ = std::io::stderr().write_all(text.as_bytes());
+            return ExitStatus::USAGE.into();
+        }
         Err(error) => {
             // Help and version end up here too, on standard output and with success.
             let _ = error.print();
@@ -54,6 +63,18 @@ pub fn main(words: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(error) => report(&error, as_json),
     };
     status.into()
+}
+
+/// The help of the command that `words` begin with.
+fn help(words: &[OsString]) -> String {
+    let mut command = Arguments::command();
+    command.build();
+    for word in words.iter().skip(1).filter_map(|word| word.to_str()) {
+        if let Some(inner) = command.find_subcommand(word).cloned() {
+            command = inner;
+        }
+    }
+    command.render_help().to_string()
 }
 
 fn report(error: &CliError, as_json: bool) -> ExitStatus {

@@ -145,6 +145,9 @@ pub async fn run(
     }
     if plan.steps.is_empty() {
         invocation.note("nothing to do");
+        if invocation.format.is_json() {
+            output::print_json(&[(); 0])?;
+        }
         return Ok(Done::Nothing);
     }
     if matches!(request, Request::Destroy(_) | Request::Prune) {

@@ -1,5 +1,7 @@
 //! What every back-end must keep to, as one suite that each of them runs.
 
+#![cfg(test)]
+
 use std::slice;
 use std::time::Duration;
 

@@ -9,7 +9,6 @@ pub mod docker;
 pub mod error;
 pub mod local;
 
-#[cfg(test)]
 pub(crate) mod conformance;
 #[cfg(test)]
 pub(crate) mod fake;

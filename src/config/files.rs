@@ -66,6 +66,15 @@ pub fn write_atomic(path: &Path, content: &[u8]) -> Result<(), FileError> {
     written
 }
 
+/// Opens a file for reading and writing; a new one is empty, and its owner's alone (0600).
+///
+/// # Errors
+/// It can be neither opened nor made.
+pub fn open_or_create(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
+}
+
 fn write_new(path: &Path, content: &[u8]) -> Result<(), FileError> {
     let fail = |action| FileError::new(action, path);
     let mut file = OpenOptions::new()

@@ -297,6 +297,20 @@ impl Mesh {
         self.schedule_explore(now);
     }
 
+    /// Dials all who are out of reach at once, whatever pauses their failures left.
+    pub fn dial_missing(&mut self, now: Moment) {
+        let routes = &self.routes;
+        let missing = self
+            .links
+            .iter_mut()
+            .filter(|(peer, link)| link.live.is_none() && !routes.contains_key(*peer));
+        for (peer, link) in missing {
+            link.explored = true;
+            link.dial.hurry();
+            self.schedule.set_by(Timer::Link(*peer), now);
+        }
+    }
+
     /// Keeps exploring while somebody is out of reach.
     pub(super) fn schedule_explore(&mut self, now: Moment) {
         let lonely = self.live.is_empty();

@@ -170,19 +170,23 @@ pub fn revival_script(layout: &Layout) -> String {
     )
 }
 
+/// Under OpenRC raptor's own supervisor runs, too: `supervise-daemon` would start an agent that its
+/// cluster put out again and again, as it asks for no exit status.
 fn openrc(layout: &Layout) -> Service {
+    let log = format!("{}/agent/agent.log", layout.home());
     let text = format!(
         "#!/sbin/openrc-run\n\
          name=\"raptor agent\"\n\
-         supervisor=supervise-daemon\n\
          command={}\n\
-         command_args=\"--home {} agent run\"\n\
-         respawn_delay=1\n\
-         respawn_max=0\n\
+         command_args=\"--home {} agent supervise\"\n\
+         command_background=yes\n\
+         pidfile=/run/raptor.pid\n\
+         output_log={log}\n\
+         error_log={log}\n\
+         retry=TERM/20/KILL/5\n\
          \n\
          depend() {{\n\
-         \tneed localmount\n\
-         \tafter net\n\
+         \tafter localmount net\n\
          }}\n",
         layout.program(),
         layout.home()

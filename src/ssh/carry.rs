@@ -6,17 +6,21 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
 use crate::ssh::error::{Cause, HostError};
-use crate::ssh::host::{BoxedStream, Command, LineObserver, Output, Script};
+use crate::ssh::host::{
+    BoxedStream, Command, Host, LineObserver, Output, Script, Upload, Uploaded,
+};
 use crate::ssh::shell::{
     Elevation, bridged, elevation_failure, guarded, program_of_command, program_of_script,
 };
 use crate::ssh::sudo::SudoPassword;
 use crate::ssh::transport::{Channel, Transport};
+use crate::ssh::upload::upload;
 
 /// Most that is kept of either output.
 const OUTPUT_BYTES_MAX: usize = 8 * 1024 * 1024;
@@ -30,6 +34,38 @@ pub(crate) struct Carrier<'a> {
     pub(crate) transport: &'a dyn Transport,
     /// What sudo is told, when it asks.
     pub(crate) sudo_password: Option<&'a SudoPassword>,
+}
+
+/// What has a carrier is a [`Host`].
+pub(crate) trait Carried: Send + Sync {
+    /// How its helpers see it.
+    fn carrier(&self) -> Carrier<'_>;
+}
+
+impl<T: Carried> Host for T {
+    fn name(&self) -> &str {
+        self.carrier().machine
+    }
+
+    fn run(&self, command: Command) -> BoxFuture<'_, Result<Output, HostError>> {
+        Box::pin(self.carrier().run(command))
+    }
+
+    fn script(&self, script: Script) -> BoxFuture<'_, Result<Output, HostError>> {
+        Box::pin(self.carrier().script(script))
+    }
+
+    fn upload(&self, file: Upload) -> BoxFuture<'_, Result<Uploaded, HostError>> {
+        Box::pin(upload(self.carrier(), file))
+    }
+
+    fn bridge(
+        &self,
+        argv: Vec<String>,
+        sudo: bool,
+    ) -> BoxFuture<'_, Result<BoxedStream, HostError>> {
+        Box::pin(self.carrier().bridge(argv, sudo))
+    }
 }
 
 impl Carrier<'_> {

@@ -6,12 +6,10 @@ use std::process::Stdio;
 use futures_util::future::BoxFuture;
 use tokio::process;
 
-use crate::ssh::carry::{Carrier, lost};
-use crate::ssh::error::{Cause, HostError};
-use crate::ssh::host::{BoxedStream, Command, Host, Output, Script, Upload, Uploaded};
+use crate::ssh::carry::{Carried, Carrier, lost};
+use crate::ssh::error::Cause;
 use crate::ssh::sudo::SudoPassword;
 use crate::ssh::transport::{Channel, Transport};
-use crate::ssh::upload::upload;
 
 /// This machine.
 #[derive(Debug, Clone)]
@@ -47,7 +45,9 @@ impl LocalHost {
         self.sudo_password = Some(password);
         self
     }
+}
 
+impl Carried for LocalHost {
     fn carrier(&self) -> Carrier<'_> {
         Carrier { machine: &self.name, transport: self, sudo_password: self.sudo_password.as_ref() }
     }
@@ -82,31 +82,5 @@ impl Transport for LocalHost {
                 status: Box::pin(status),
             })
         })
-    }
-}
-
-impl Host for LocalHost {
-    fn name(&self) -> &str {
-        &self.name
-    }
-
-    fn run(&self, command: Command) -> BoxFuture<'_, Result<Output, HostError>> {
-        Box::pin(self.carrier().run(command))
-    }
-
-    fn script(&self, script: Script) -> BoxFuture<'_, Result<Output, HostError>> {
-        Box::pin(self.carrier().script(script))
-    }
-
-    fn upload(&self, file: Upload) -> BoxFuture<'_, Result<Uploaded, HostError>> {
-        Box::pin(upload(self.carrier(), file))
-    }
-
-    fn bridge(
-        &self,
-        argv: Vec<String>,
-        sudo: bool,
-    ) -> BoxFuture<'_, Result<BoxedStream, HostError>> {
-        Box::pin(self.carrier().bridge(argv, sudo))
     }
 }

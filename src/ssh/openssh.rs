@@ -7,16 +7,14 @@ use futures_util::future::BoxFuture;
 use openssh::Session;
 use openssh::Stdio;
 
-use crate::ssh::carry::{Carrier, lost};
+use crate::ssh::carry::{Carried, Carrier, lost};
 use crate::ssh::error::{Cause, HostError};
-use crate::ssh::host::{BoxedStream, Command, Host, Output, Script, Upload, Uploaded};
 use crate::ssh::known_hosts::KnownHosts;
 use crate::ssh::limits::{Sessions, handshake};
 use crate::ssh::lookup::lookup;
 use crate::ssh::master::Master;
 use crate::ssh::target::SshTarget;
 use crate::ssh::transport::{Channel, Transport};
-use crate::ssh::upload::upload;
 
 /// A connected host. Dropping it (and its bridges) closes the connection and ends what runs on it.
 pub struct OpenSshHost {
@@ -47,7 +45,9 @@ impl OpenSshHost {
     pub fn target(&self) -> &SshTarget {
         &self.target
     }
+}
 
+impl Carried for OpenSshHost {
     fn carrier(&self) -> Carrier<'_> {
         Carrier {
             machine: &self.target.name,
@@ -136,31 +136,5 @@ async fn failure(master: &Master, error: openssh::Error) -> Cause {
             let reason = std::error::Error::source(&other).map(|source| format!(": {source}"));
             Cause::Other { detail: format!("{other}{}", reason.unwrap_or_default()) }
         }
-    }
-}
-
-impl Host for OpenSshHost {
-    fn name(&self) -> &str {
-        &self.target.name
-    }
-
-    fn run(&self, command: Command) -> BoxFuture<'_, Result<Output, HostError>> {
-        Box::pin(self.carrier().run(command))
-    }
-
-    fn script(&self, script: Script) -> BoxFuture<'_, Result<Output, HostError>> {
-        Box::pin(self.carrier().script(script))
-    }
-
-    fn upload(&self, file: Upload) -> BoxFuture<'_, Result<Uploaded, HostError>> {
-        Box::pin(upload(self.carrier(), file))
-    }
-
-    fn bridge(
-        &self,
-        argv: Vec<String>,
-        sudo: bool,
-    ) -> BoxFuture<'_, Result<BoxedStream, HostError>> {
-        Box::pin(self.carrier().bridge(argv, sudo))
     }
 }

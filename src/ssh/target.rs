@@ -80,15 +80,7 @@ impl SshTarget {
             ["ControlPersist=no", "ClearAllForwardings=yes", "RemoteCommand=none"]
                 .map(str::to_owned),
         );
-        if let Some(alias) = &self.host_key_alias {
-            options.push(format!("HostKeyAlias={alias}"));
-        }
-        if self.identity_file.is_some() {
-            options.push("IdentitiesOnly=yes".to_owned());
-        }
-        if let Some(proxy) = self.proxy_command(&self.via) {
-            options.push(format!("ProxyCommand={proxy}"));
-        }
+        options.extend(self.own_options());
         // The first value ssh sees for an option holds: what keeps the connection safe and free of
         // questions comes before the caller's options, and all of it before the user's files.
         let mut words = self.file_arguments();
@@ -116,19 +108,19 @@ impl SshTarget {
             strictness(&self.host_keys),
             "ForwardAgent=no".to_owned(),
         ];
-        if let Some(alias) = &self.host_key_alias {
-            options.push(format!("HostKeyAlias={alias}"));
-        }
-        if self.identity_file.is_some() {
-            options.push("IdentitiesOnly=yes".to_owned());
-        }
-        if let Some(proxy) = self.proxy_command(&self.via) {
-            options.push(format!("ProxyCommand={proxy}"));
-        }
+        options.extend(self.own_options());
         let mut words = self.file_arguments();
         words.extend(as_arguments(&options));
         words.extend(destination_arguments(&self.destination));
         words
+    }
+
+    /// Options that are this target's own affair, and not those of the hosts on the way.
+    fn own_options(&self) -> Vec<String> {
+        let alias = self.host_key_alias.as_ref().map(|alias| format!("HostKeyAlias={alias}"));
+        let only = self.identity_file.as_ref().map(|_| "IdentitiesOnly=yes".to_owned());
+        let proxy = self.proxy_command(&self.via).map(|proxy| format!("ProxyCommand={proxy}"));
+        [alias, only, proxy].into_iter().flatten().collect()
     }
 
     fn file_arguments(&self) -> Vec<String> {

@@ -177,6 +177,8 @@ impl Core {
     }
 
     fn rejoin(&mut self) {
+        let now = self.now();
+        self.parts.mesh.dial_missing(now);
         let members: Vec<_> = self.roster().members.keys().copied().collect();
         let me = self.me();
         for node in members.into_iter().filter(|node| *node != me) {

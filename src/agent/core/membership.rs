@@ -148,18 +148,19 @@ impl Core {
         let me = self.me();
         let last = self.parts.gossip.facts(me);
         let file = &self.parts.file;
+        let description = &file.description;
         let mut facts = Facts {
             node: me,
             version: self.facts_version,
             name: self.own_name(),
             build: crate::agent::BUILD.to_owned(),
             protocol: PROTOCOL,
-            compute_type: file.compute_type.clone(),
-            server_type: file.server_type.clone(),
-            labels: file.labels.clone(),
+            compute_type: description.compute_type.clone(),
+            server_type: description.server_type.clone(),
+            labels: description.labels.clone(),
             endpoints: self.endpoints.clone(),
-            ssh_port: file.ssh_port,
-            ssh_user: file.ssh_user.clone(),
+            ssh_port: description.ssh_port,
+            ssh_user: description.ssh_user.clone(),
             os: self.os.clone(),
             arch: std::env::consts::ARCH.to_owned(),
             joined_at: file.joined_at.unwrap_or(self.started_at),

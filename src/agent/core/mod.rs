@@ -331,10 +331,10 @@ impl Core {
     /// The name the cluster gave this machine, else the one it asked for.
     fn own_name(&self) -> Name {
         let me = self.me();
-        self.roster()
-            .members
-            .get(&me)
-            .map_or_else(|| self.parts.file.name.clone(), |admission| admission.name.clone())
+        self.roster().members.get(&me).map_or_else(
+            || self.parts.file.description.name.clone(),
+            |admission| admission.name.clone(),
+        )
     }
 
     /// Whether the cluster's description has reached this machine.

@@ -1,16 +1,19 @@
 use super::*;
 use crate::agent::api::BootstrapPeer;
+use crate::agent::machine_file::Description;
 
 fn request(found: Option<u64>) -> InitRequest {
     let cluster: Name = "default".parse().unwrap();
     InitRequest {
-        name: "box".parse().unwrap(),
-        compute_type: "local".to_owned(),
-        server_type: "headless".to_owned(),
-        labels: [("zone".to_owned(), "a".to_owned())].into(),
-        listen: None,
-        ssh_port: None,
-        ssh_user: None,
+        description: Description {
+            name: "box".parse().unwrap(),
+            compute_type: "local".to_owned(),
+            server_type: "headless".to_owned(),
+            labels: [("zone".to_owned(), "a".to_owned())].into(),
+            listen: None,
+            ssh_port: None,
+            ssh_user: None,
+        },
         force: false,
         challenge: None,
         found: found.map(|nonce| FoundRequest { cluster, nonce }),
@@ -62,7 +65,7 @@ fn one_that_was_put_out_and_is_taken_back_forgets_that_it_was_put_out() {
     adopt(&home, &bootstrap(reply.genesis.unwrap()), false).unwrap();
     let (_, file) = load(&home).unwrap();
     assert!(!file.evicted);
-    assert_eq!(file.name.as_str(), "given");
+    assert_eq!(file.description.name.as_str(), "given");
     assert!(!DocumentStore::exists(&home.document_folder()), "the old document still says it");
 }
 

@@ -12,6 +12,7 @@ use crate::agent::api::AdmitRequest;
 use crate::agent::api::Bootstrap;
 use crate::agent::api::DocumentChange;
 use crate::agent::error::chain;
+use crate::agent::machine_file::Description;
 use crate::agent::machine_file::FoundRequest;
 use crate::agent::machine_file::InitRequest;
 use crate::agent::perform::build::Site;
@@ -263,13 +264,15 @@ impl Site {
 
     fn init_request(&self, job: &MachineJob, is_founder: bool) -> InitRequest {
         InitRequest {
-            name: job.record.name.clone(),
-            compute_type: job.record.compute_type.clone(),
-            server_type: job.record.server_type.clone(),
-            labels: job.record.labels.clone(),
-            listen: self.performer.listen(&job.record.compute_type),
-            ssh_port: None,
-            ssh_user: None,
+            description: Description {
+                name: job.record.name.clone(),
+                compute_type: job.record.compute_type.clone(),
+                server_type: job.record.server_type.clone(),
+                labels: job.record.labels.clone(),
+                listen: self.performer.listen(&job.record.compute_type),
+                ssh_port: None,
+                ssh_user: None,
+            },
             force: false,
             // It is made here: nobody can name another's key.
             challenge: None,

@@ -51,43 +51,35 @@ pub struct Performer {
 }
 
 struct Inner {
-    home: Home,
-    cluster: Name,
-    config: Config,
-    modules: Modules,
-    settings: PerformSettings,
-    doors: Arc<dyn Doors>,
-    progress: Arc<dyn Progress>,
-    interrupt: watch::Receiver<bool>,
+    parts: Parts,
     program_sha256: OnceLock<String>,
 }
 
+/// What plans are performed with.
+pub struct Parts {
+    /// The operator's home.
+    pub home: Home,
+    /// The cluster's name.
+    pub cluster: Name,
+    /// The merged configuration.
+    pub config: Config,
+    /// The modules at hand.
+    pub modules: Modules,
+    /// How plans are performed.
+    pub settings: PerformSettings,
+    /// Opens doors.
+    pub doors: Arc<dyn Doors>,
+    /// Is told what happens.
+    pub progress: Arc<dyn Progress>,
+    /// What is not done once this turns true is stopped.
+    pub interrupt: watch::Receiver<bool>,
+}
+
 impl Performer {
-    /// Works in `home` for `cluster`; stops what is not done once `interrupt` turns true.
+    /// Works with `parts`.
     #[must_use]
-    #[allow(clippy::too_many_arguments)] // Each is one thing the work needs, and given once.
-    pub fn new(
-        home: Home,
-        cluster: Name,
-        config: Config,
-        modules: Modules,
-        settings: PerformSettings,
-        doors: Arc<dyn Doors>,
-        progress: Arc<dyn Progress>,
-        interrupt: watch::Receiver<bool>,
-    ) -> Self {
-        let inner = Inner {
-            home,
-            cluster,
-            config,
-            modules,
-            settings,
-            doors,
-            progress,
-            interrupt,
-            program_sha256: OnceLock::new(),
-        };
-        Self { inner: Arc::new(inner) }
+    pub fn new(parts: Parts) -> Self {
+        Self { inner: Arc::new(Inner { parts, program_sha256: OnceLock::new() }) }
     }
 
     /// Where the program's checksum is kept once it is known.
@@ -98,48 +90,48 @@ impl Performer {
     /// The operator's home.
     #[must_use]
     pub fn home(&self) -> &Home {
-        &self.inner.home
+        &self.inner.parts.home
     }
 
     /// The cluster's name.
     #[must_use]
     pub fn cluster(&self) -> &Name {
-        &self.inner.cluster
+        &self.inner.parts.cluster
     }
 
     /// The merged configuration.
     #[must_use]
     pub fn config(&self) -> &Config {
-        &self.inner.config
+        &self.inner.parts.config
     }
 
     /// The modules at hand.
     #[must_use]
     pub fn modules(&self) -> &Modules {
-        &self.inner.modules
+        &self.inner.parts.modules
     }
 
     /// How plans are performed.
     #[must_use]
     pub fn settings(&self) -> &PerformSettings {
-        &self.inner.settings
+        &self.inner.parts.settings
     }
 
     /// Opens doors.
     #[must_use]
     pub fn doors(&self) -> &dyn Doors {
-        self.inner.doors.as_ref()
+        self.inner.parts.doors.as_ref()
     }
 
     /// Is told what happens.
     #[must_use]
     pub fn progress(&self) -> &Arc<dyn Progress> {
-        &self.inner.progress
+        &self.inner.parts.progress
     }
 
     /// Returns once the user asked to stop.
     pub async fn interrupted(&self) {
-        let mut interrupt = self.inner.interrupt.clone();
+        let mut interrupt = self.inner.parts.interrupt.clone();
         if interrupt.wait_for(|asked| *asked).await.is_err() {
             // Nobody is left who could ask.
             std::future::pending::<()>().await;
@@ -148,7 +140,7 @@ impl Performer {
 
     /// Whether the user asked to stop.
     pub(super) fn is_interrupted(&self) -> &watch::Receiver<bool> {
-        &self.inner.interrupt
+        &self.inner.parts.interrupt
     }
 
     /// The back-end of a compute type.
@@ -156,7 +148,7 @@ impl Performer {
     /// # Errors
     /// When there is none of that name, or its settings are wrong.
     pub fn compute(&self, name: &str) -> Result<Arc<dyn Compute>, Failure> {
-        let settings = back_end_settings(&self.inner.config, name)?;
+        let settings = back_end_settings(&self.inner.parts.config, name)?;
         let opened = compute::open(name, &settings, &self.home().machines_folder());
         opened
             .map(Arc::from)
@@ -166,7 +158,7 @@ impl Performer {
     /// The UDP address that machines of a compute type listen on, when it is configured.
     #[must_use]
     pub fn listen(&self, compute_type: &str) -> Option<SocketAddr> {
-        let settings = self.inner.config.compute_types.get(compute_type)?;
+        let settings = self.inner.parts.config.compute_types.get(compute_type)?;
         settings.parameters.get("listen")?.as_str()?.parse().ok()
     }
 
@@ -174,7 +166,7 @@ impl Performer {
     /// from the start.
     #[must_use]
     pub fn boot_patience(&self, compute_type: &str) -> Duration {
-        let settings = self.inner.config.compute_types.get(compute_type);
+        let settings = self.inner.parts.config.compute_types.get(compute_type);
         let Some(settings) = settings.filter(|it| CLOUDS.contains(&it.driver.as_str())) else {
             return Duration::ZERO;
         };
@@ -222,7 +214,7 @@ impl Performer {
     /// A login with what the configuration and the user say.
     #[must_use]
     pub fn target(&self, destination: Destination) -> SshTarget {
-        let ssh = &self.inner.config.ssh;
+        let ssh = &self.inner.parts.config.ssh;
         let mut target = SshTarget::new(destination, self.home().known_hosts_file());
         target.identity_file =
             self.settings().identity_file.clone().or_else(|| ssh.identity_file.clone());
@@ -246,7 +238,7 @@ impl Performer {
     /// # Errors
     /// When it cannot be made.
     pub async fn authorized_keys(&self, compute_type: &str) -> Result<Vec<String>, Failure> {
-        let settings = self.inner.config.compute_types.get(compute_type);
+        let settings = self.inner.parts.config.compute_types.get(compute_type);
         if settings.is_some_and(|settings| settings.driver == LOCAL_DRIVER) {
             return Ok(Vec::new());
         }

@@ -15,6 +15,7 @@ use crate::agent::api::WriteRequest;
 use crate::agent::enter::enter;
 use crate::agent::error::AgentError;
 use crate::agent::handle::Command;
+use crate::agent::machine_file::Description;
 use crate::agent::machine_file::FoundRequest;
 use crate::agent::machine_file::InitRequest;
 use crate::agent::ticket::Ticket;
@@ -40,13 +41,15 @@ impl Machine {
         let folder = tempfile::tempdir().unwrap();
         let cluster = "default".parse().unwrap();
         let request = InitRequest {
-            name: name.parse().unwrap(),
-            compute_type: "local".to_owned(),
-            server_type: "headless".to_owned(),
-            labels: [].into(),
-            listen: Some("127.0.0.1:0".parse().unwrap()),
-            ssh_port: None,
-            ssh_user: None,
+            description: Description {
+                name: name.parse().unwrap(),
+                compute_type: "local".to_owned(),
+                server_type: "headless".to_owned(),
+                labels: [].into(),
+                listen: Some("127.0.0.1:0".parse().unwrap()),
+                ssh_port: None,
+                ssh_user: None,
+            },
             force: false,
             challenge: None,
             found: founds.then_some(FoundRequest { cluster, nonce: 1 }),
@@ -214,7 +217,7 @@ async fn a_ticket_for_one_lets_one_in_and_tells_it_twice() {
     let newcomers = [Machine::new("a", false), Machine::new("b", false)];
     let knock = async |machine: &Machine| {
         let (key, file) = initialise::load(&machine.home()).unwrap();
-        enter(ticket.clone(), &key, file.name).await
+        enter(ticket.clone(), &key, file.description.name).await
     };
     let (left, right) = tokio::join!(knock(&newcomers[0]), knock(&newcomers[1]));
     assert!(left.is_ok() ^ right.is_ok(), "{left:?} {right:?}");

@@ -1,7 +1,7 @@
 //! `raptor context`
 
 use clap::Subcommand;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::cli::connection::read_contexts;
 use crate::cli::contexts::Contexts;
@@ -64,14 +64,14 @@ pub fn run(invocation: &Invocation, command: ContextCommand) -> Result<ExitStatu
             if !contexts.contexts.contains_key(&name) {
                 return Err(unknown(&name));
             }
-            contexts.current = Some(name);
-            save(invocation, &contexts)?;
+            contexts.current = Some(name.clone());
+            save(invocation, &contexts, &json!({ "current": name }))?;
         }
         ContextCommand::Rm { name } => {
             if !contexts.remove(&name) {
                 return Err(unknown(&name));
             }
-            save(invocation, &contexts)?;
+            save(invocation, &contexts, &json!({ "removed": name }))?;
         }
     }
     Ok(ExitStatus::DONE)
@@ -82,11 +82,12 @@ fn unknown(name: &Name) -> CliError {
         .with_hint("`raptor context ls` lists the known ones")
 }
 
-fn save(invocation: &Invocation, contexts: &Contexts) -> Result<(), CliError> {
+fn save(invocation: &Invocation, contexts: &Contexts, done: &Value) -> Result<(), CliError> {
     if invocation.dry_run {
         return print_json(contexts);
     }
-    contexts.save(&invocation.home).map_err(|error| CliError::caused(Kind::User, &error))
+    contexts.save(&invocation.home).map_err(|error| CliError::caused(Kind::User, &error))?;
+    if invocation.format.is_json() { print_json(done) } else { Ok(()) }
 }
 
 fn list(invocation: &Invocation, contexts: &Contexts) -> Result<(), CliError> {

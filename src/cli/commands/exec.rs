@@ -36,7 +36,12 @@ pub struct ExecArguments {
     pub timeout: Duration,
 
     /// The program and its arguments
-    #[arg(last = true, required = true, value_name = "CMD")]
+    #[arg(
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        required = true,
+        value_name = "CMD"
+    )]
     pub argv: Vec<String>,
 }
 

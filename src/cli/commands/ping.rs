@@ -9,7 +9,6 @@ use serde_json::json;
 
 use crate::agent::api::EchoReport;
 use crate::agent::api::EchoRequest;
-use crate::agent::view;
 use crate::cli::connection;
 use crate::cli::error::CliError;
 use crate::cli::exit_status::ExitStatus;
@@ -84,10 +83,7 @@ pub async fn run(
     mut interrupt: Interrupt,
 ) -> Result<ExitStatus, CliError> {
     let connection = connection::open(invocation).await?;
-    let members = connection.client.members().await?;
-    let member = view::find(&members, &arguments.node).map_err(|error| {
-        CliError::user(error.to_string()).with_hint("`raptor members` lists what is there")
-    })?;
+    let member = connection.member(&arguments.node).await?;
     let request = EchoRequest {
         node: member.id.to_string(),
         ttl: None,
@@ -103,7 +99,7 @@ pub async fn run(
         };
         summary.sent += 1;
         summary.rtts_ms.extend(report.answer.as_ref().map(|answer| answer.rtt_ms));
-        tell(invocation, member, summary.sent, &report)?;
+        tell(invocation, &member, summary.sent, &report)?;
         if summary.sent == arguments.count {
             break;
         }
@@ -113,7 +109,7 @@ pub async fn run(
             () = interrupt.raised() => break,
         }
     }
-    finish(invocation, member, &summary)?;
+    finish(invocation, &member, &summary)?;
     Ok(if summary.rtts_ms.is_empty() { ExitStatus::FAILED } else { ExitStatus::DONE })
 }
 

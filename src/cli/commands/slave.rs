@@ -10,13 +10,13 @@ use crate::cli::exit_status::ExitStatus;
 use crate::cli::interrupt::Interrupt;
 use crate::cli::inventory;
 use crate::cli::invocation::Invocation;
+use crate::cli::outfit::OutfitArguments;
 use crate::cli::perform;
 use crate::cli::perform::Done;
 use crate::cli::perform::Request;
 use crate::cli::perform::SlaveRequest;
 use crate::cli::perform::SlaveTarget;
 use crate::model::destination::Destination;
-use crate::model::label::Label;
 use crate::model::label::Labels;
 use crate::model::name::Name;
 
@@ -30,7 +30,6 @@ use crate::model::name::Name;
   raptor slave admin@[2001:db8::7]:2222 other-host -i ~/.ssh/id_ed25519
   raptor slave --via jump.example.org root@10.0.0.7
   raptor slave --inventory hosts.toml --concurrent 32")]
-#[allow(clippy::struct_excessive_bools)] // Each is a flag of the command line.
 pub struct SlaveArguments {
     /// The machines: [USER@]HOST[:PORT]
     #[arg(value_name = "HOST", required_unless_present = "inventory")]
@@ -57,25 +56,13 @@ pub struct SlaveArguments {
     )]
     pub concurrent: u16,
 
-    /// What the machines will be [default: default_server_type of the configuration]
-    #[arg(long, value_name = "S")]
-    pub server_type: Option<String>,
-
     /// The name of the machine [default: its host name]
     #[arg(long)]
     pub name: Option<Name>,
 
-    /// A label to put on each machine; may be repeated
-    #[arg(long = "label", value_name = "K=V")]
-    pub labels: Vec<Label>,
-
-    /// Run no provisioning
-    #[arg(long)]
-    pub no_provision: bool,
-
-    /// Do not make them members
-    #[arg(long)]
-    pub no_join: bool,
+    /// What they will be.
+    #[command(flatten)]
+    pub outfit: OutfitArguments,
 
     /// Take machines that belong to another cluster, too
     #[arg(long)]
@@ -101,15 +88,15 @@ pub async fn run(
         targets,
         identity_file: identity_file.transpose()?,
         concurrent: arguments.concurrent.into(),
-        provision: !arguments.no_provision,
-        join: !arguments.no_join,
+        provision: !arguments.outfit.no_provision,
+        join: !arguments.outfit.no_join,
         force: arguments.force,
     };
     match perform::run(invocation, &Request::Slave(request), interrupt).await? {
         Done::Nothing => Ok(ExitStatus::DONE),
         Done::Performed(outcomes) => {
             let status = perform::report(invocation, &outcomes)?;
-            if !arguments.no_join {
+            if !arguments.outfit.no_join {
                 members::show_after_change(invocation, status).await?;
             }
             Ok(status)
@@ -119,8 +106,7 @@ pub async fn run(
 
 /// The machines of the command line and of the inventory; options fill what an entry leaves open.
 fn targets(arguments: &SlaveArguments) -> Result<Vec<SlaveTarget>, CliError> {
-    let labels: Labels =
-        arguments.labels.iter().map(|label| (label.key.clone(), label.value.clone())).collect();
+    let labels = arguments.outfit.labels();
     let mut targets: Vec<SlaveTarget> = arguments
         .hosts
         .iter()
@@ -141,7 +127,8 @@ fn targets(arguments: &SlaveArguments) -> Result<Vec<SlaveTarget>, CliError> {
     }
     for target in &mut targets {
         target.via = target.via.take().or_else(|| arguments.via.clone());
-        target.server_type = target.server_type.take().or_else(|| arguments.server_type.clone());
+        target.server_type =
+            target.server_type.take().or_else(|| arguments.outfit.server_type.clone());
         target.name = target.name.take().or_else(|| arguments.name.clone());
         for (key, value) in &labels {
             target.labels.entry(key.clone()).or_insert_with(|| value.clone());

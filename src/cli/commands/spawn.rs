@@ -8,11 +8,11 @@ use crate::cli::error::CliError;
 use crate::cli::exit_status::ExitStatus;
 use crate::cli::interrupt::Interrupt;
 use crate::cli::invocation::Invocation;
+use crate::cli::outfit::OutfitArguments;
 use crate::cli::perform;
 use crate::cli::perform::Done;
 use crate::cli::perform::Request;
 use crate::cli::perform::SpawnRequest;
-use crate::model::label::Label;
 use crate::model::name::Name;
 
 /// Boot machines on a back-end and make them members
@@ -25,15 +25,10 @@ use crate::model::name::Name;
   raptor spawn --compute-type docker --count 2 --label zone=home
   raptor spawn --name web-1
   raptor spawn --count 5 --dry-run")]
-#[allow(clippy::struct_excessive_bools)] // Each is a flag of the command line.
 pub struct SpawnArguments {
     /// The back-end [default: default_compute_type of the configuration]
     #[arg(long, value_name = "T")]
     pub compute_type: Option<String>,
-
-    /// What the machines will be [default: default_server_type of the configuration]
-    #[arg(long, value_name = "S")]
-    pub server_type: Option<String>,
 
     /// How many
     #[arg(
@@ -48,17 +43,9 @@ pub struct SpawnArguments {
     #[arg(long, conflicts_with = "count")]
     pub name: Option<Name>,
 
-    /// A label to put on each machine; may be repeated
-    #[arg(long = "label", value_name = "K=V")]
-    pub labels: Vec<Label>,
-
-    /// Run no provisioning
-    #[arg(long)]
-    pub no_provision: bool,
-
-    /// Do not make them members
-    #[arg(long)]
-    pub no_join: bool,
+    /// What they will be.
+    #[command(flatten)]
+    pub outfit: OutfitArguments,
 
     /// Only say whether the back-end could boot machines
     #[arg(long)]
@@ -69,12 +56,12 @@ impl From<SpawnArguments> for SpawnRequest {
     fn from(arguments: SpawnArguments) -> Self {
         Self {
             compute_type: arguments.compute_type,
-            server_type: arguments.server_type,
+            labels: arguments.outfit.labels(),
+            server_type: arguments.outfit.server_type,
             count: arguments.count,
             name: arguments.name,
-            labels: arguments.labels.into_iter().map(|label| (label.key, label.value)).collect(),
-            provision: !arguments.no_provision,
-            join: !arguments.no_join,
+            provision: !arguments.outfit.no_provision,
+            join: !arguments.outfit.no_join,
         }
     }
 }

@@ -4,7 +4,6 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::agent::api::EchoRequest;
-use crate::agent::view;
 use crate::cli::connection;
 use crate::cli::connection::Connection;
 use crate::cli::error::CliError;
@@ -81,14 +80,11 @@ pub async fn run(
     arguments: &TraceArguments,
 ) -> Result<ExitStatus, CliError> {
     let connection = connection::open(invocation).await?;
-    let members = connection.client.members().await?;
-    let member = view::find(&members, &arguments.node).map_err(|error| {
-        CliError::user(error.to_string()).with_hint("`raptor members` lists what is there")
-    })?;
+    let member = connection.member(&arguments.node).await?;
     let mut hops = Vec::new();
     let mut silent = 0;
     for distance in 1..=arguments.max_hops {
-        let found = ask(&connection, member, distance, arguments.count).await?;
+        let found = ask(&connection, &member, distance, arguments.count).await?;
         let is_over = found.iter().any(|hop| hop.is_end || hop.error.is_some());
         silent = if found.iter().all(|hop| hop.node.is_none()) { silent + 1 } else { 0 };
         hops.extend(found);

@@ -12,6 +12,7 @@ use crate::agent::enter::EnterError;
 use crate::agent::error::chain;
 use crate::agent::initialise;
 use crate::agent::initialise::HomeError;
+use crate::agent::machine_file::Description;
 use crate::agent::machine_file::InitRequest;
 use crate::agent::perform::door::Doors;
 use crate::agent::perform::door::Way;
@@ -129,13 +130,15 @@ async fn enter(performer: &Performer, ticket: Ticket, name: &Name) -> Result<Nam
     check_listen(config.mesh.listen)?;
     progress.stage(name.as_str(), "giving this machine a key");
     let request = InitRequest {
-        name: name.clone(),
-        compute_type: ADOPTED.to_owned(),
-        server_type: config.default_server_type.clone(),
-        labels: Labels::new(),
-        listen: Some(config.mesh.listen),
-        ssh_port: None,
-        ssh_user: None,
+        description: Description {
+            name: name.clone(),
+            compute_type: ADOPTED.to_owned(),
+            server_type: config.default_server_type.clone(),
+            labels: Labels::new(),
+            listen: Some(config.mesh.listen),
+            ssh_port: None,
+            ssh_user: None,
+        },
         force: false,
         challenge: None,
         found: None,

@@ -139,7 +139,6 @@ impl Known {
         if machines.is_empty() {
             return Ok(None);
         }
-        invocation.note("no member answers; the machines are those that the back-ends list");
         Ok(Some(Self {
             connection: None,
             cluster: name,

@@ -18,6 +18,7 @@ use crate::agent::perform::founding::Founding;
 use crate::agent::perform::job;
 use crate::agent::perform::job::Failure;
 use crate::agent::perform::job::machine_jobs;
+use crate::agent::perform::settings::Parts;
 use crate::agent::perform::settings::PerformSettings;
 use crate::agent::perform::settings::Performer;
 use crate::cli::configuration;
@@ -69,6 +70,9 @@ pub async fn plan(invocation: &Invocation, request: &Request) -> Result<Plan, Cl
         return Ok(entering::plan());
     }
     let known = Known::find(invocation, request).await?;
+    if known.connection.is_none() && known.world.is_founded {
+        invocation.note("no member answers; the machines are those that the back-ends list");
+    }
     let unfulfilled = unfulfilled_wishes(invocation, &known, request)?;
     let drawn = std::iter::repeat_with(intent).map_while(Result::ok);
     let mut intents = unfulfilled.into_iter().chain(drawn);
@@ -202,16 +206,16 @@ pub async fn perform(
     let settings = settings(invocation, &known, request);
     let home = Home::new(&invocation.home);
     let modules = Modules::load(&home).map_err(|error| CliError::caused(Kind::Config, &error))?;
-    let performer = Performer::new(
+    let performer = Performer::new(Parts {
         home,
-        known.cluster.clone(),
-        known.config.clone(),
+        cluster: known.cluster.clone(),
+        config: known.config.clone(),
         modules,
         settings,
-        Arc::new(ApiDoors),
+        doors: Arc::new(ApiDoors),
         progress,
-        interrupt.into_watch(),
-    );
+        interrupt: interrupt.into_watch(),
+    });
     if let Request::Join(door) = request {
         return entering::join(invocation, door, &performer).await;
     }

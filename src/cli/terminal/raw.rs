@@ -2,6 +2,7 @@
 
 use std::io;
 
+use rustix::termios::LocalModes;
 use rustix::termios::OptionalActions;
 use rustix::termios::Termios;
 
@@ -20,12 +21,13 @@ impl ChangedTerminal {
         Self::change(Termios::make_raw)
     }
 
-    /// What is typed is not shown: for passwords.
+    /// What is typed is not shown, and comes key by key: for passwords.
     ///
     /// # Errors
     /// Standard input is no terminal.
     pub fn hidden() -> io::Result<Self> {
-        Self::change(|termios| termios.local_modes.remove(rustix::termios::LocalModes::ECHO))
+        let modes = LocalModes::ECHO | LocalModes::ICANON | LocalModes::ISIG;
+        Self::change(|termios| termios.local_modes.remove(modes))
     }
 
     fn change(edit: impl FnOnce(&mut Termios)) -> io::Result<Self> {

@@ -15,6 +15,9 @@ pub mod views;
 mod write;
 
 #[cfg(test)]
+mod eviction_tests;
+
+#[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;

@@ -3,15 +3,14 @@
 //! Layout: magic 8 | version u32, then records: length u32 | crc32 of the blob u32 | blob. All
 //! numbers little-endian.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
 use crate::config::document::blob::{BLOB_SIZE_MAX, BLOB_VERSION, Blob};
-use crate::config::files::FileError;
+use crate::config::files::{FileError, open_or_create};
 
 const MAGIC: &[u8; 8] = b"raptLOG\n";
 const VERSION: u32 = 1;
@@ -112,14 +111,7 @@ pub(super) struct LogWriter<F> {
 impl LogWriter<File> {
     /// Opens the log at `path`, cut to `length`.
     pub(super) fn open(path: &Path, length: u64) -> Result<Self, FileError> {
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(path)
-            .map_err(FileError::new("open", path))?;
+        let mut file = open_or_create(path).map_err(FileError::new("open", path))?;
         let current = file.metadata().map_err(FileError::new("open", path))?.len();
         if current == length {
             file.seek(SeekFrom::Start(length)).map_err(FileError::new("open", path))?;

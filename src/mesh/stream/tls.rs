@@ -122,23 +122,41 @@ fn refused() -> Error {
     CertificateError::ApplicationVerificationFailure.into()
 }
 
-/// TLS 1.2 is never offered.
-fn not_offered() -> Error {
-    PeerMisbehaved::SelectedUnofferedCipherSuite.into()
-}
+/// What both verifiers say alike, though each to a trait of its own: Ed25519 keys without a
+/// certificate around them. TLS 1.2 is never offered.
+macro_rules! raw_public_keys_only {
+    () => {
+        fn verify_tls12_signature(
+            &self,
+            _message: &[u8],
+            _public_key: &CertificateDer<'_>,
+            _signature: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, Error> {
+            Err(PeerMisbehaved::SelectedUnofferedCipherSuite.into())
+        }
 
-fn verify_signature(
-    provider: &CryptoProvider,
-    message: &[u8],
-    public_key: &CertificateDer<'_>,
-    signature: &DigitallySignedStruct,
-) -> Result<HandshakeSignatureValid, Error> {
-    verify_tls13_signature_with_raw_key(
-        message,
-        &SubjectPublicKeyInfoDer::from(public_key.as_ref()),
-        signature,
-        &provider.signature_verification_algorithms,
-    )
+        fn verify_tls13_signature(
+            &self,
+            message: &[u8],
+            public_key: &CertificateDer<'_>,
+            signature: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, Error> {
+            verify_tls13_signature_with_raw_key(
+                message,
+                &SubjectPublicKeyInfoDer::from(public_key.as_ref()),
+                signature,
+                &self.provider.signature_verification_algorithms,
+            )
+        }
+
+        fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+            vec![SignatureScheme::ED25519]
+        }
+
+        fn requires_raw_public_keys(&self) -> bool {
+            true
+        }
+    };
 }
 
 /// Accepts one server key.
@@ -164,31 +182,7 @@ impl ServerCertVerifier for Pinned {
         }
     }
 
-    fn verify_tls12_signature(
-        &self,
-        _message: &[u8],
-        _public_key: &CertificateDer<'_>,
-        _signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Err(not_offered())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        public_key: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_signature(&self.provider, message, public_key, signature)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        vec![SignatureScheme::ED25519]
-    }
-
-    fn requires_raw_public_keys(&self) -> bool {
-        true
-    }
+    raw_public_keys_only!();
 }
 
 /// Accepts the client keys that are trusted at the moment of the handshake.
@@ -222,31 +216,7 @@ impl ClientCertVerifier for Trusted {
         }
     }
 
-    fn verify_tls12_signature(
-        &self,
-        _message: &[u8],
-        _public_key: &CertificateDer<'_>,
-        _signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Err(not_offered())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        public_key: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_signature(&self.provider, message, public_key, signature)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        vec![SignatureScheme::ED25519]
-    }
-
-    fn requires_raw_public_keys(&self) -> bool {
-        true
-    }
+    raw_public_keys_only!();
 }
 
 #[cfg(test)]

@@ -80,3 +80,27 @@ fn a_circle_of_stale_routes_ends_by_ttl() {
     let sent = sim.sent_count - before;
     assert!((32..44).contains(&sent), "{sent} datagrams");
 }
+
+#[test]
+fn who_is_missing_is_dialled_at_once_when_asked() {
+    let mut sim = Sim::running(3, 133);
+    sim.run(seconds(3));
+    sim.machines[2].mesh = None;
+    for index in [0, 1] {
+        let peers = sim.peers(|peer| peer != 2);
+        sim.set_peers(index, peers);
+    }
+    sim.run(seconds(180));
+    sim.capture = Some(Vec::new());
+    let missing = sim.machines[2].endpoint;
+    let asked =
+        |sim: &Sim| sim.capture.iter().flatten().filter(|sent| sent.destination == missing).count();
+    let now = sim.now;
+    sim.with(0, |mesh| mesh.handle_timeout(now));
+    assert_eq!(asked(&sim), 0, "it is dialled anyway");
+    sim.with(0, |mesh| {
+        mesh.dial_missing(now);
+        mesh.handle_timeout(now);
+    });
+    assert_eq!(asked(&sim), 1);
+}

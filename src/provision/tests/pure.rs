@@ -7,7 +7,7 @@ use crate::provision::layout::Layout;
 use crate::provision::many::for_each;
 use crate::provision::probe::{Privilege, Probe, parse};
 use crate::provision::script::{Composer, parse as parse_report};
-use crate::provision::service::{Init, service};
+use crate::provision::service::{Init, Service, service};
 use crate::provision::steps::steps;
 use crate::provision::tests::world::{fit_answer, requirements, step};
 
@@ -107,6 +107,26 @@ fn each_init_system_has_its_service() {
     assert_eq!(first(Init::OpenRc, &real), "/etc/init.d/raptor");
     assert_eq!(first(Init::Other, &real), "/usr/local/lib/raptor/boot");
     assert_eq!(first(Init::Systemd, &Layout::below("/x/")), "/x/usr/local/lib/raptor/boot");
+}
+
+#[test]
+fn what_shells_run_of_a_service_is_sound() {
+    let layout = Layout::default();
+    for init in [Init::OpenRc, Init::Other] {
+        let Service { files, start, stop, remove } = service(init, &layout);
+        let scripts = files.into_iter().map(|file| file.text);
+        for script in scripts.filter(|text| text.starts_with("#!")).chain([start, stop, remove]) {
+            let mut shell = std::process::Command::new("sh");
+            let outcome = shell.args(["-n", "-c", &script]).output().unwrap();
+            assert!(outcome.status.success(), "{script}: {outcome:?}");
+        }
+    }
+    let openrc = &service(Init::OpenRc, &layout).files[0];
+    assert_eq!(openrc.mode, 0o755);
+    // Whom its cluster put out stays out: only raptor's own supervisor knows of that.
+    assert!(openrc.text.contains("agent supervise\"\n"), "{}", openrc.text);
+    // Not every system has such a service, and `need` would keep the agent from starting.
+    assert!(!openrc.text.contains("need"), "{}", openrc.text);
 }
 
 #[test]

@@ -216,7 +216,7 @@ fn wrong_settings_and_hosts_are_refused() {
         &["config", "apply", missing.to_str().unwrap()],
         1,
         &format!(
-            "error: cannot read {}: No such file or directory (os error 2)\n",
+            "error: cannot read {}: No such file or directory (os error 2)\n  hint: check the path\n",
             missing.display()
         ),
     );
@@ -285,7 +285,12 @@ fn a_home_without_rights_is_named() {
         )
     );
     let set = run(&["config", "set", "mesh.rings", "4"]).status(1);
-    assert_eq!(set.stderr, format!("error: cannot write {named}/mutable_config.json: {denied}\n"));
+    assert_eq!(
+        set.stderr,
+        format!(
+            "error: cannot write {named}/mutable_config.json: {denied}\n  hint: check who owns it; another home folder is named with --home DIR\n"
+        )
+    );
     let agent = run(&["agent", "run"]).status(1);
     assert!(agent.stderr.contains("is no machine's home yet"), "{agent:?}");
     fs::set_permissions(&home, fs::Permissions::from_mode(0o000)).unwrap();

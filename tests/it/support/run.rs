@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
 use std::io::{Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -81,6 +81,15 @@ impl Invocation {
 
     /// Starts it and leaves it running.
     pub fn start(mut self) -> Running {
+        let text = std::mem::take(&mut self.stdin);
+        let (running, mut stdin) = self.start_for_typing();
+        // A program that does not read its input closes it: that is no failure of the test.
+        thread::spawn(move || drop(stdin.write_all(&text)));
+        running
+    }
+
+    /// As [`Self::start`]; what it reads is typed by the test.
+    pub fn start_for_typing(mut self) -> (Running, ChildStdin) {
         let line = command_line(&self.command);
         let started = Instant::now();
         let mut child = self
@@ -91,13 +100,10 @@ impl Invocation {
             .process_group(0)
             .spawn()
             .unwrap_or_else(|why| panic!("{line}: {why}"));
-        let mut stdin = child.stdin.take().unwrap();
-        let text = std::mem::take(&mut self.stdin);
-        // A program that does not read its input closes it: that is no failure of the test.
-        thread::spawn(move || drop(stdin.write_all(&text)));
+        let stdin = child.stdin.take().unwrap();
         let stdout = collect(child.stdout.take().unwrap());
         let stderr = collect(child.stderr.take().unwrap());
-        Running { child, line, started, stdout, stderr, seen: String::new() }
+        (Running { child, line, started, stdout, stderr, seen: String::new() }, stdin)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::cli::configuration;
 use crate::cli::configuration::DOCUMENT_KEY;
@@ -162,7 +162,11 @@ pub async fn run(invocation: &Invocation, command: ConfigCommand) -> Result<Exit
                 }
                 None => drop(configuration::load(invocation, None)?),
             }
-            invocation.note("the configuration is sound");
+            if invocation.format.is_json() {
+                print_json(&json!({ "sound": true }))?;
+            } else {
+                invocation.note("the configuration is sound");
+            }
         }
         ConfigCommand::Schema => print_json(&configuration::schema())?,
     }

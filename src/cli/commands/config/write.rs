@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path as FilePath;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::agent::api::DocumentChange;
 use crate::agent::api::WriteRequest;
@@ -31,8 +31,7 @@ pub async fn run(
     note: Option<String>,
 ) -> Result<(), CliError> {
     if changes.is_empty() {
-        invocation.note("nothing changes");
-        return Ok(());
+        return tell(invocation, None, "nothing changes");
     }
     let sources = Sources::open(invocation).await?;
     if let (Some(connection), Some(document)) = (sources.connection, sources.document) {
@@ -41,19 +40,28 @@ pub async fn run(
         let changes = tidied(changes, layer);
         let after = validate_document(invocation, &document, &changes)?;
         if after == document {
-            invocation.note("nothing changes");
-            return Ok(());
+            return tell(invocation, None, "nothing changes");
         }
         let request = WriteRequest { note, changes: changes.iter().map(document_change).collect() };
         if invocation.dry_run {
             return show(invocation, &request, &changes);
         }
         connection.client.write(&request).await?;
-        invocation.note(&format!("written: {}", request.note));
-        return Ok(());
+        let told = format!("written: {}", request.note);
+        return tell(invocation, Some(&request.note), &told);
     }
     let layer = configuration::layer(invocation, Layer::File, None)?;
-    write_file(invocation, &tidied(changes, &layer))
+    let note = note.unwrap_or_else(|| summary(&changes));
+    write_file(invocation, &tidied(changes, &layer), &note)
+}
+
+/// Says what was written: a note for people, the answer for programs.
+fn tell(invocation: &Invocation, written: Option<&str>, told: &str) -> Result<(), CliError> {
+    if invocation.format.is_json() {
+        return print_json(&json!({ "written": written }));
+    }
+    invocation.note(told);
+    Ok(())
 }
 
 /// What is removed alone takes the objects that held nothing else with it.
@@ -125,7 +133,7 @@ fn show(
 }
 
 /// Before there is a cluster, the user's own file holds what is wanted.
-fn write_file(invocation: &Invocation, changes: &[Change]) -> Result<(), CliError> {
+fn write_file(invocation: &Invocation, changes: &[Change], note: &str) -> Result<(), CliError> {
     let path = invocation.mutable_config();
     let mut tree = configuration::layer(invocation, Layer::File, None)?;
     for change in changes {
@@ -146,8 +154,7 @@ fn write_file(invocation: &Invocation, changes: &[Change]) -> Result<(), CliErro
         let _ = std::fs::remove_file(&draft);
     }
     result?;
-    invocation.note(&format!("written to {}", path.display()));
-    Ok(())
+    tell(invocation, Some(note), &format!("written to {}", path.display()))
 }
 
 fn write_draft(draft: &FilePath, tree: &Value) -> io::Result<()> {
@@ -165,7 +172,6 @@ fn write_draft(draft: &FilePath, tree: &Value) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use clap::Parser;
-    use serde_json::json;
 
     use super::*;
     use crate::cli::arguments::Arguments;

@@ -1,9 +1,10 @@
 //! `slave` of hosts that are there already, when all goes well.
 
 use std::fs;
+use std::io::Write as _;
 use std::time::Duration;
 
-use super::{CONVERGENCE_LIMIT, Site, assert_sound, names, text, wait_for_agreement};
+use super::{CONVERGENCE_LIMIT, Site, WORK_LIMIT, assert_sound, names, text, wait_for_agreement};
 use crate::support::container::{Container, Sudo};
 use crate::support::docker::Network;
 use crate::support::wait::wait_until;
@@ -89,6 +90,37 @@ fn sudo_users_serve_with_and_without_a_password() {
         assert!(!String::from_utf8_lossy(&bytes).contains("sesame"), "{file:?} holds it");
     }
     assert_sound(&[&free, &asked]);
+}
+
+#[test]
+#[ignore = "end to end: run by ./runtests.sh"]
+fn a_password_is_typed_unseen() {
+    let site = Site::new();
+    let host = site.host("asked");
+    host.add_user("bob", Sudo::Password("open sesame"));
+    let bob = format!("bob@{}", host.address(&site.network));
+    let line = format!(
+        "stty -a; {} slave -i {} --ask-sudo-pass {bob}; code=$?; stty -a; exit $code",
+        env!("CARGO_BIN_EXE_raptor"),
+        site.key.secret.display()
+    );
+    let asked = |typed: &str| {
+        let terminal = site.sandbox.program("script").args(["-qec", &line, "/dev/null"]);
+        let (mut running, mut keys) = terminal.start_for_typing();
+        wait_until(WORK_LIMIT, "the question", || {
+            if running.printed("sudo password: ") { Ok(()) } else { Err("not yet") }
+        });
+        keys.write_all(typed.as_bytes()).unwrap();
+        let run = running.finish(WORK_LIMIT);
+        assert!(!run.stdout.contains("sesam"), "{run:?}");
+        let echoes = run.stdout.matches(" echo ").count();
+        assert_eq!(echoes, 2, "the terminal is not as it was: {run:?}");
+        run
+    };
+    asked("open sesam\u{3}").status(130).stdout_contains("interrupted");
+    assert_eq!(super::traces(&host), "", "something was done");
+    asked("open sesamx\u{7f}e\r").success().stdout_contains("asked ");
+    assert_sound(&[&host]);
 }
 
 #[test]
