@@ -130,7 +130,7 @@ fn folded(error: &ConfigError) -> CliError {
     let told = CliError::caused(Kind::Config, error);
     match error {
         // The schema is no help against a file that cannot be read.
-        ConfigError::File(_) => told,
+        ConfigError::File(_) => told.with_hint("check the path, and who may read it"),
         _ => told.with_hint("`raptor config schema` prints what is possible"),
     }
 }

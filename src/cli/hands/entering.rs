@@ -160,16 +160,30 @@ async fn start(
     progress.stage(bootstrap.name.as_str(), "starting the agent");
     initialise::adopt(home, bootstrap, false).map_err(|error| home_error(&error))?;
     let started = local::start(home).map_err(|error| CliError::caused(Kind::User, &error));
-    let way = Way::Local { home: home.clone(), log_start: started? };
+    wait_until_inside(home, &bootstrap.name, started?, progress).await
+}
+
+/// Waits until the agent of `home`, whose words begin at `log_start` of its log, has the cluster's
+/// document and sees whoever let it in.
+///
+/// # Errors
+/// It does not answer, or reaches nobody.
+pub async fn wait_until_inside(
+    home: &Home,
+    name: &Name,
+    log_start: u64,
+    progress: &dyn Progress,
+) -> Result<(), CliError> {
+    let way = Way::Local { home: home.clone(), log_start };
     let opened = ApiDoors.open(way).await;
     let door = opened.map_err(|error| {
         let log = home.log_file();
         CliError::remote(format!("the agent does not answer: {}", chain(&error)))
             .with_hint(format!("its log is {}", log.display()))
     })?;
-    progress.stage(bootstrap.name.as_str(), "waiting for the cluster's document");
-    let (key, _) = initialise::load(home).map_err(|error| home_error(&error))?;
-    let introducer = bootstrap.peers.first().map(|peer| peer.id);
+    progress.stage(name.as_str(), "waiting for the cluster's document");
+    let (key, file) = initialise::load(home).map_err(|error| home_error(&error))?;
+    let introducer = file.peers.first().map(|peer| peer.id);
     for node in introducer.into_iter().chain([key.node_id()]) {
         seen::wait_until_seen(door.as_ref(), node).await.map_err(failure)?;
     }

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use crate::agent::clock::wall_clock;
 use crate::agent::perform::founding::Founding;
 use crate::agent::perform::job;
 use crate::cli::connection;
@@ -32,7 +33,9 @@ use crate::model::machine::Machine;
 use crate::model::machine::MachineRecord;
 use crate::model::machine::MachineRecords;
 use crate::model::member::Member;
+use crate::model::member::Status;
 use crate::model::name::Name;
+use crate::model::time::Timestamp;
 use crate::reconcile::world::ADOPTED;
 use crate::reconcile::world::KnownMember;
 use crate::reconcile::world::World;
@@ -84,6 +87,7 @@ impl Known {
         };
         let document = connection.client.document().await?;
         let members = connection.client.members().await?;
+        let now = wall_clock();
         Ok(Self {
             cluster: connection.status.cluster.clone(),
             cluster_id: Some(connection.status.cluster_id),
@@ -91,7 +95,7 @@ impl Known {
             world: World {
                 is_founded: true,
                 machines: machines(&document),
-                members: members.iter().map(known_member).collect(),
+                members: members.iter().map(|member| known_member(member, now)).collect(),
                 executor: Some(connection.status.node),
             },
             connection: Some(connection),
@@ -205,12 +209,16 @@ impl Known {
     }
 }
 
-fn known_member(member: &Member) -> (NodeId, KnownMember) {
+fn known_member(member: &Member, now: Timestamp) -> (NodeId, KnownMember) {
     let known = KnownMember {
         name: member.name.clone(),
         status: member.status,
-        // The members waited before they called it dead; nobody needs to wait again.
-        status_for: None,
+        status_for: match member.status {
+            // It may be on its way.
+            Status::Booting => Some(now.since(member.joined_at)),
+            // The members waited before they called it dead; nobody needs to wait again.
+            _ => None,
+        },
     };
     (member.id, known)
 }

@@ -17,6 +17,7 @@ use crate::agent::initialise;
 use crate::agent::perform::settings::Performer;
 use crate::agent::ticket::Ticket;
 use crate::cli::error::CliError;
+use crate::cli::hands::entering::wait_until_inside;
 use crate::cli::hands::failure;
 use crate::config::home::Home;
 use crate::model::name::Name;
@@ -53,9 +54,13 @@ pub async fn take_over(
     let order = order(performer, &ticket, name)?;
     let host = LocalHost::new(name.to_string(), "/");
     let home = performer.home().clone();
-    let door = TicketDoor { home, ticket };
+    let door = TicketDoor { home: home.clone(), ticket };
     match slave(&host, &order, &door, progress).await {
-        Ok(slaved) => Ok(slaved.name),
+        Ok(slaved) => {
+            let words = std::fs::metadata(home.log_file()).map_or(0, |metadata| metadata.len());
+            wait_until_inside(&home, &slaved.name, words, progress.as_ref()).await?;
+            Ok(slaved.name)
+        }
         Err(error) => {
             let text = format!("{}: {}", error.step, chain(&error.cause));
             let lines = error.last_lines.iter().map(|line| format!("| {line}"));

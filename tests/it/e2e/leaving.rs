@@ -126,14 +126,12 @@ fn clean_removes_every_trace_and_nothing_else() {
     assert_eq!(sandbox.files(), BTreeSet::from([PathBuf::from("diary.txt")]));
 }
 
-/// Writes into the whole document, as the performer does.
-fn unwish_time(sandbox: &Sandbox, name: &str, intent: &str) {
+/// Lets what the document says at `paths` be long ago; written as the performer writes.
+fn make_old(sandbox: &Sandbox, name: &str, paths: &[String]) {
     use std::io::{Read as _, Write as _};
-    let path = format!("machines.{intent}.created_at");
-    let change = serde_json::json!({"note": "long ago", "changes": [
-        {"change": "set", "path": path, "value": "2020-01-01T00:00:00Z"},
-    ]})
-    .to_string();
+    let old = |path: &String| serde_json::json!({"change": "set", "path": path, "value": "2020-01-01T00:00:00Z"});
+    let changes: Vec<_> = paths.iter().map(old).collect();
+    let change = serde_json::json!({"note": "long ago", "changes": changes}).to_string();
     let socket = sandbox.machine(name).join("agent/agent.sock");
     let mut stream = std::os::unix::net::UnixStream::connect(socket).unwrap();
     let length = change.len();
@@ -169,17 +167,24 @@ fn what_a_killed_spawn_left_is_pruned() {
     agents.iter().for_each(crate::support::process::Process::kill);
 
     let export = sandbox.machine("local-1").join("agent/mutable_config.json");
-    let intent = wait_until(std::time::Duration::from_secs(20), "the wish", || {
+    let times = wait_until(std::time::Duration::from_secs(20), "the wish", || {
         let text = std::fs::read_to_string(&export).map_err(|error| error.to_string())?;
         let document: serde_json::Value = serde_json::from_str(&text).map_err(|e| e.to_string())?;
-        let machines = document["machines"].as_object().ok_or("no machines")?;
-        let wish = machines.iter().find(|(_, record)| record["name"] == "local-2");
-        wish.map(|(intent, _)| intent.clone()).ok_or(text)
+        // Killed early it is a wish, killed late it is a member, too, that nobody ever saw.
+        let times: Vec<String> = [("machines", "created_at"), ("members", "added_at")]
+            .into_iter()
+            .flat_map(|(section, time)| {
+                let records = document[section].as_object().into_iter().flatten();
+                let ours = records.filter(|(_, record)| record["name"] == "local-2");
+                ours.map(move |(key, _)| format!("{section}.{key}.{time}"))
+            })
+            .collect();
+        if times.is_empty() { Err(text) } else { Ok(times) }
     });
     // A machine that is only just being made is left alone.
     sandbox.raptor(["prune", "--yes"]).success();
     assert_eq!(homes(), 2);
-    unwish_time(&sandbox, "local-1", &intent);
+    make_old(&sandbox, "local-1", &times);
     sandbox.raptor(["prune", "--yes"]).success();
     assert_eq!(homes(), 1);
     sandbox.wait_for_alive(1);

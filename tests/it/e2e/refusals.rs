@@ -216,7 +216,7 @@ fn wrong_settings_and_hosts_are_refused() {
         &["config", "apply", missing.to_str().unwrap()],
         1,
         &format!(
-            "error: cannot read {}: No such file or directory (os error 2)\n  hint: check the path\n",
+            "error: cannot read {}: No such file or directory (os error 2)\n  hint: check the path, and who may read it\n",
             missing.display()
         ),
     );
