@@ -108,8 +108,11 @@ impl Sandbox {
             let run = self.raptor(["members", "-o", "json"]).run();
             let members: Vec<Value> =
                 serde_json::from_str(&run.stdout).map_err(|_| format!("{run:?}"))?;
-            let alive = members.iter().filter(|member| member["status"] == "alive").count();
-            if alive == count && members.len() == count {
+            // Alive is heard of first, where somebody is a moment later.
+            let is_known =
+                |member: &&Value| member["status"] == "alive" && member["endpoints"][0].is_string();
+            let known = members.iter().filter(is_known).count();
+            if known == count && members.len() == count {
                 Ok(members)
             } else {
                 Err(format!("{members:?}"))
