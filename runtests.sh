@@ -97,6 +97,14 @@ prepare_end_to_end() {
         leave_out "no sshd, and no right to install openssh-server" e2e::loopback::
     need yggdrasil yggdrasil ||
         leave_out "no yggdrasil, and no right to install it" e2e::namespaces::external::
+    need tcpdump tcpdump ||
+        leave_out "no tcpdump, and no right to install it" e2e::namespaces::clear::
+    need ping iputils-ping ||
+        leave_out "no ping, and no right to install iputils-ping" \
+            e2e::namespaces::external:: e2e::namespaces::interface::
+    need nft nftables ||
+        leave_out "no nft, and no right to install nftables" \
+            e2e::namespaces::interface:: e2e::namespaces::shapes::
     need curl curl || leave_out "no curl, and no right to install it" e2e::doors::
     need cloud-init cloud-init ||
         leave_out "no cloud-init, and no right to install it" cloud_init

@@ -10,7 +10,7 @@ set -eu
 PATH=$PATH:/usr/sbin:/sbin
 umask 022
 
-PACKAGES=openssh-server,iproute2,iptables,ca-certificates,sudo,systemd-sysv,dbus
+PACKAGES=openssh-server,iproute2,iptables,ca-certificates,sudo,systemd-sysv,dbus,systemd-resolved
 WANTED_SUITE=trixie
 
 say() { echo "base-image.sh: $*" >&2; }
@@ -59,7 +59,9 @@ build() {
         --customize-hook='rm -f "$1"/etc/ssh/ssh_host_*' \
         --customize-hook='mkdir -p "$1/run/sshd"' \
         --customize-hook='chroot "$1" systemctl --quiet mask systemd-modules-load.service \
-            systemd-udevd.service systemd-networkd.service console-getty.service getty.target' \
+            systemd-udevd.service systemd-networkd.service console-getty.service getty.target &&
+            chroot "$1" systemctl --quiet disable systemd-resolved.service &&
+            rm -f "$1/etc/resolv.conf"' \
         "$suite" "$folder/root.tar" ${mirror:+"$mirror"} >&2 ||
         fail "mmdebstrap could not build the image: is the package mirror reachable?"
     docker import --change "LABEL raptor.test-base=$hash" --change 'CMD ["/bin/sh"]' \

@@ -13,6 +13,7 @@ use std::net::IpAddr;
 use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Command;
@@ -24,7 +25,7 @@ use crate::agent::outside::RUN_THROUGH;
 /// Where programs find their servers.
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 
-/// There while systemd-resolved runs (systemd-resolved.service(8)).
+/// Where systemd-resolved is asked (systemd-resolved.service(8)). The file outlives the service.
 const RESOLVED_SOCKET: &str = "/run/systemd/resolve/io.systemd.Resolve";
 
 /// The one port that `resolv.conf` can mean.
@@ -88,7 +89,7 @@ pub fn recover(agent_folder: &Path) -> io::Result<()> {
 /// Whether systemd-resolved answers this system's programs.
 #[must_use]
 pub fn is_resolved_there() -> bool {
-    Path::new(RESOLVED_SOCKET).exists()
+    UnixStream::connect(RESOLVED_SOCKET).is_ok()
 }
 
 /// Leads the system's resolver to `local`, in the way that suits this system. `interface` is the

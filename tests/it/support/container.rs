@@ -78,7 +78,18 @@ impl Container {
 
     /// As [`Self::start`], with systemd as process 1.
     pub fn start_systemd(name: &str, network: &Network, key: &KeyPair) -> Self {
-        let container = Self::run(name, network, key, &SYSTEMD_RIGHTS, BOOT_SYSTEMD);
+        Self::start_systemd_with(name, network, key, &[])
+    }
+
+    /// As [`Self::start_systemd`], with further arguments for `docker run`.
+    pub fn start_systemd_with(
+        name: &str,
+        network: &Network,
+        key: &KeyPair,
+        extra: &[&str],
+    ) -> Self {
+        let arguments = [&SYSTEMD_RIGHTS[..], extra].concat();
+        let container = Self::run(name, network, key, &arguments, BOOT_SYSTEMD);
         wait_until(Duration::from_secs(60), "systemd with its sshd", || {
             let state = container.try_input(&["systemctl", "is-active", "ssh.service"], b"");
             let state = String::from_utf8_lossy(&state.stdout).into_owned();

@@ -5,6 +5,7 @@ mod cloud;
 mod docker;
 mod harness;
 mod join;
+mod names;
 mod refusals;
 mod reviving;
 mod slave;

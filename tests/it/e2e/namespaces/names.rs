@@ -118,10 +118,12 @@ fn resolv_conf_names_the_agent_while_it_runs_and_is_as_it_was_afterwards() {
 #[test]
 #[ignore = "end to end: run by ./runtests.sh"]
 fn systemd_resolved_is_told_and_told_again_at_the_end() {
-    // What stands for it: its socket's name, and a `resolvectl` that writes down what it is told.
+    // What stands for it: its socket, and a `resolvectl` that writes down what it is told.
     let place = Place::new(
         "mount -t tmpfs none /run && mkdir -p /run/systemd/resolve && \
-         touch /run/systemd/resolve/io.systemd.Resolve",
+         cd /run/systemd/resolve && { perl -MIO::Socket::UNIX -e \
+         'my $all = IO::Socket::UNIX->new(Local => shift, Listen => 9) or die; sleep 3600' \
+         io.systemd.Resolve & } && until test -S io.systemd.Resolve; do sleep 0.1; done",
     );
     let folder = place.sandbox.path().join("bin");
     fs::create_dir(&folder).unwrap();
