@@ -13,6 +13,7 @@ use crate::agent::core::Inbox;
 use crate::agent::core::Stopping;
 use crate::agent::handle::Command;
 use crate::agent::storage::Stored;
+use crate::mesh::interfaces::watch::AddressWatch;
 
 /// Requests dealt with before the socket is looked at again.
 const COMMAND_BATCH: usize = 32;
@@ -36,6 +37,7 @@ pub struct Sources {
 pub async fn run(core: &mut Core, mut sources: Sources) -> std::io::Result<Stopping> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let watch = AddressWatch::open();
     let mut commands = Vec::with_capacity(COMMAND_BATCH);
     loop {
         if let Some(why) = core.stopping() {
@@ -65,6 +67,7 @@ pub async fn run(core: &mut Core, mut sources: Sources) -> std::io::Result<Stopp
             }
             Some(outcome) = sources.stored.recv() => core.stored(outcome),
             Some(message) = sources.inbox.recv() => core.handle_inbox(message),
+            () = watch.changed() => core.addresses_changed(),
             () = ended(&mut terminate, &mut interrupt) => core.stop(Stopping::Asked, false),
         }
     }

@@ -146,7 +146,7 @@ pub async fn start(home: Home, settings: AgentSettings) -> Result<Started, Agent
     let (storage, stored) =
         Storage::start(store, genesis.clone(), home.clone()).map_err(AgentFailure::System)?;
     let mut socket = bind(&home, &mut file, settings.network.as_deref())?;
-    let own_endpoints = endpoints(&socket, &file);
+    let own_endpoints = own_endpoints(&socket, &file);
 
     let clock = Clock::start();
     let now = clock.now();
@@ -305,7 +305,8 @@ fn bind(
     Ok(socket)
 }
 
-fn endpoints(socket: &MeshSocket, file: &MachineFile) -> Vec<SocketAddr> {
+/// Where others could dial this machine at the moment, as far as it knows by itself.
+pub(super) fn own_endpoints(socket: &MeshSocket, file: &MachineFile) -> Vec<SocketAddr> {
     let Ok(bound) = socket.local_address() else { return Vec::new() };
     let mut endpoints = interfaces::local_endpoints(bound).unwrap_or_else(|error| {
         tracing::warn!(%error, "the machine's own addresses are unknown");

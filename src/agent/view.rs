@@ -14,6 +14,7 @@ use crate::model::label::Selectable;
 use crate::model::member::Member;
 use crate::model::member::Status;
 use crate::model::name::Name;
+use crate::model::nat::NatKind;
 use crate::model::time::Timestamp;
 
 /// What the document says of a member.
@@ -63,6 +64,7 @@ pub fn member(
         compute_type: facts.map_or_else(unknown, |facts| shown(&facts.compute_type)),
         endpoints: facts
             .map_or_else(|| admitted.endpoints.clone(), |facts| facts.endpoints.clone()),
+        nat: facts.map_or_else(NatKind::default, |facts| facts.nat),
         via: observed.via.and_then(|via| names.get(&via).cloned()),
         rtt_ms: observed.rtt_ms,
         joined_at: facts.map_or(admitted.added_at, |facts| facts.joined_at),

@@ -67,6 +67,7 @@ impl Mesh {
     /// again, with the proof.
     pub(super) fn receive_challenge(
         &mut self,
+        now: Moment,
         source: SocketAddr,
         index: u32,
         salt: &[u8; 16],
@@ -75,7 +76,7 @@ impl Mesh {
         let (responder, candidates, dial) = match self.indices.get(&index) {
             Some(IndexOwner::Link(peer)) => {
                 let Some(link) = self.links.get_mut(peer) else { return };
-                (link.id, link.candidates(), &mut link.dial)
+                (link.id, link.candidates(now), &mut link.dial)
             }
             Some(IndexOwner::Knocking) => {
                 let Some(knocking) = &mut self.knocking else { return };

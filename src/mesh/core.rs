@@ -17,8 +17,10 @@ use ring::hmac;
 use crate::mesh::bucket::Bucket;
 use crate::mesh::carry::Waiting;
 use crate::mesh::cookie::Doorkeeper;
+use crate::mesh::demand;
 use crate::mesh::echo::Echoes;
 use crate::mesh::ends::Ends;
+use crate::mesh::ends_receive::Budget;
 use crate::mesh::flood::OWN_NEWS;
 use crate::mesh::handshake::Handshaker;
 use crate::mesh::handshake::LINK_PROLOGUE;
@@ -42,6 +44,7 @@ use crate::mesh::wire::Frame;
 use crate::model::cluster::ClusterId;
 use crate::model::identity::NodeId;
 use crate::model::identity::SecretKey;
+use crate::model::nat::NatKind;
 use crate::model::time::Moment;
 use crate::model::time::Timestamp;
 
@@ -70,6 +73,13 @@ pub struct Mesh {
     pub(super) rings_all: Rings,
     pub(super) wanted: BTreeSet<Ipv6Addr>,
     pub(super) wards: BTreeSet<Ipv6Addr>,
+    /// Members that get a link because of the traffic with them.
+    pub(super) demanded: BTreeSet<Ipv6Addr>,
+    /// Own addresses, and what stands between them and the neighbours.
+    pub(super) local: Vec<SocketAddr>,
+    pub(super) nat_kind: NatKind,
+    /// Whose calls may still be looked at.
+    pub(super) callers: Budget,
     pub(super) explored_last: Ipv6Addr,
     pub(super) states: LinkStates,
     pub(super) own_sequence: u64,
@@ -134,6 +144,7 @@ impl Mesh {
         let own = key.node_id().address();
         let mut schedule = Schedule::default();
         schedule.set(Timer::Advertise, Some(now + settings.advertise_interval));
+        schedule.set(Timer::Demand, Some(now + demand::WINDOW));
         Self {
             own,
             handshaker: Handshaker::new(&key, cluster, LINK_PROLOGUE, settings.suites),
@@ -150,6 +161,10 @@ impl Mesh {
             rings_all: Rings::new(settings.rings, []),
             wanted: BTreeSet::new(),
             wards: BTreeSet::new(),
+            demanded: BTreeSet::new(),
+            local: Vec::new(),
+            nat_kind: NatKind::default(),
+            callers: Budget::new(now),
             explored_last: Ipv6Addr::UNSPECIFIED,
             states: LinkStates::default(),
             own_sequence: wall.as_millis(),
@@ -215,6 +230,7 @@ impl Mesh {
         self.take_down(now, address);
         self.end_evicted(address);
         self.ends.budget.forget(address);
+        self.callers.forget(address);
         if let Some(mut link) = self.links.remove(&address) {
             self.by_static_key.remove(&link.static_key);
             for index in link.sessions.clear().into_iter().chain(link.dial.stop()) {
@@ -227,6 +243,7 @@ impl Mesh {
         self.waiting.remove(&address);
         self.wanted.remove(&address);
         self.wards.remove(&address);
+        self.demanded.remove(&address);
         self.routes_stale = true;
     }
 

@@ -22,7 +22,8 @@ pub struct Attempt {
     pub datagram: Vec<u8>,
     /// Cookies taken for it.
     pub challenges: u8,
-    remaining: VecDeque<SocketAddr>,
+    /// Endpoints still to be tried, those of one step together.
+    remaining: VecDeque<Vec<SocketAddr>>,
 }
 
 /// The dialling of one machine.
@@ -36,14 +37,14 @@ pub struct Dial {
 }
 
 /// What is to be done at a dial's time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
     /// Nothing yet.
     Wait,
     /// Begin an attempt: [`Dial::begin`].
     Begin,
     /// Send the attempt's message here too.
-    Try(SocketAddr),
+    Try(Vec<SocketAddr>),
     /// The attempt has failed; the pause has begun.
     Failed,
 }
@@ -87,6 +88,17 @@ impl Dial {
         }
     }
 
+    /// Tries `waves` at once: in the attempt under way, which they take over, else in a new one.
+    pub fn burst(&mut self, now: Moment, waves: Vec<Vec<SocketAddr>>) {
+        match self.attempt.as_mut().filter(|_| !self.over) {
+            Some(attempt) => {
+                attempt.remaining = waves.into();
+                self.next_at = Some(now);
+            }
+            None => self.next_at = None,
+        }
+    }
+
     /// Lets the next attempt begin at `time`.
     pub fn postpone(&mut self, time: Moment) {
         self.next_at = Some(time);
@@ -107,10 +119,10 @@ impl Dial {
         if !self.is_under_way() {
             return Step::Begin;
         }
-        let endpoint = self.attempt.as_mut().and_then(|attempt| attempt.remaining.pop_front());
-        if let Some(endpoint) = endpoint {
+        let wave = self.attempt.as_mut().and_then(|attempt| attempt.remaining.pop_front());
+        if let Some(wave) = wave {
             self.next_at = Some(now + self.patience(settings));
-            return Step::Try(endpoint);
+            return Step::Try(wave);
         }
         let pause = settings
             .backoff_min
@@ -122,17 +134,17 @@ impl Dial {
         Step::Failed
     }
 
-    /// Begins an attempt at `endpoints`. Returns the endpoint for the first datagram and the
-    /// index of the attempt before, which is free again.
+    /// Begins an attempt at `waves`, one after the other. Returns the endpoints of the first and
+    /// the index of the attempt before, which is free again.
     pub fn begin(
         &mut self,
         now: Moment,
         mut attempt: Attempt,
-        endpoints: impl IntoIterator<Item = SocketAddr>,
+        waves: Vec<Vec<SocketAddr>>,
         settings: &MeshSettings,
-    ) -> (Option<SocketAddr>, Option<u32>) {
-        attempt.remaining = endpoints.into_iter().take(ENDPOINTS_MAX).collect();
-        let first = attempt.remaining.pop_front();
+    ) -> (Vec<SocketAddr>, Option<u32>) {
+        attempt.remaining = waves.into_iter().take(ENDPOINTS_MAX).collect();
+        let first = attempt.remaining.pop_front().unwrap_or_default();
         let before = self.attempt.replace(attempt).map(|attempt| attempt.index);
         self.over = false;
         self.next_at = Some(now + self.patience(settings));
@@ -151,6 +163,12 @@ impl Attempt {
     pub fn new(index: u32, initiated: Initiated, datagram: Vec<u8>) -> Self {
         Self { index, initiated, datagram, challenges: 0, remaining: VecDeque::new() }
     }
+}
+
+/// One endpoint a wave.
+#[must_use]
+pub fn in_turn(endpoints: Vec<SocketAddr>) -> Vec<Vec<SocketAddr>> {
+    endpoints.into_iter().map(|endpoint| vec![endpoint]).collect()
 }
 
 #[cfg(test)]
@@ -179,11 +197,12 @@ mod tests {
         let mut pauses = Vec::new();
         for round in 0..12 {
             assert_eq!(dial.step(now, &settings, 0.5), Step::Begin);
-            let (first, before) = dial.begin(now, attempt(round), [one, two], &settings);
-            assert_eq!((first, before), (Some(one), round.checked_sub(1)));
+            let (first, before) =
+                dial.begin(now, attempt(round), in_turn(vec![one, two]), &settings);
+            assert_eq!((first, before), (vec![one], round.checked_sub(1)));
             assert_eq!(dial.step(now, &settings, 0.5), Step::Wait);
             now = dial.due();
-            assert_eq!(dial.step(now, &settings, 0.5), Step::Try(two));
+            assert_eq!(dial.step(now, &settings, 0.5), Step::Try(vec![two]));
             now = dial.due();
             assert_eq!(dial.step(now, &settings, 0.5), Step::Failed);
             pauses.push(dial.due() - now);
@@ -194,5 +213,24 @@ mod tests {
         assert_eq!(pauses[11], settings.backoff_max);
         dial.reset();
         assert_eq!(dial.due(), Moment::START);
+    }
+
+    #[test]
+    fn a_burst_takes_over_the_attempt_under_way() {
+        let settings = MeshSettings::default();
+        let all: Vec<SocketAddr> =
+            ["192.0.2.1:1", "192.0.2.2:2"].map(|text| text.parse().unwrap()).to_vec();
+        let mut dial = Dial::default();
+        let now = Moment::START;
+        dial.begin(now, attempt(1), in_turn(all.clone()), &settings);
+        assert_eq!(dial.step(now, &settings, 0.5), Step::Wait);
+        dial.burst(now, vec![all.clone(), all.clone()]);
+        assert_eq!(dial.step(now, &settings, 0.5), Step::Try(all.clone()));
+        assert_eq!(dial.step(dial.due(), &settings, 0.5), Step::Try(all.clone()));
+        let later = dial.due();
+        assert_eq!(dial.step(later, &settings, 0.5), Step::Failed);
+        assert_eq!(dial.step(later, &settings, 0.5), Step::Wait);
+        dial.burst(later, vec![all]);
+        assert_eq!(dial.step(later, &settings, 0.5), Step::Begin);
     }
 }

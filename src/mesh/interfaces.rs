@@ -1,5 +1,7 @@
 //! This machine's own addresses: where others could dial it.
 
+pub mod watch;
+
 use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, SocketAddr};

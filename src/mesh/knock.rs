@@ -14,6 +14,7 @@ use crate::mesh::core::canonical;
 use crate::mesh::dial::Attempt;
 use crate::mesh::dial::Dial;
 use crate::mesh::dial::Step;
+use crate::mesh::dial::in_turn;
 use crate::mesh::handshake::Handshaker;
 use crate::mesh::handshake::LINK_PROLOGUE;
 use crate::mesh::handshake::Purpose;
@@ -348,10 +349,10 @@ impl Mesh {
         let Some(knocking) = &mut self.knocking else { return };
         match knocking.dial.step(now, &self.settings, jitter) {
             Step::Wait | Step::Failed => return,
-            Step::Try(destination) => {
+            Step::Try(wave) => {
                 if let Some(attempt) = knocking.dial.attempt_mut() {
                     let datagram = attempt.datagram.clone();
-                    self.outputs.push_back(Output::Transmit { destination, datagram });
+                    self.transmit_wave(wave, &datagram);
                 }
                 return;
             }
@@ -373,14 +374,12 @@ impl Mesh {
         };
         let datagram = write_initiation(index, &message, &knocking.mac_key);
         let attempt = Attempt::new(index, initiated, datagram.clone());
-        let endpoints = knocking.endpoints.iter().copied();
-        let (first, before) = knocking.dial.begin(now, attempt, endpoints, &self.settings);
+        let waves = in_turn(knocking.endpoints.clone());
+        let (first, before) = knocking.dial.begin(now, attempt, waves, &self.settings);
         if let Some(before) = before {
             self.indices.remove(&before);
         }
         self.indices.insert(index, IndexOwner::Knocking);
-        if let Some(destination) = first {
-            self.outputs.push_back(Output::Transmit { destination, datagram });
-        }
+        self.transmit_wave(first, &datagram);
     }
 }

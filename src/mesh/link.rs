@@ -8,12 +8,14 @@ use std::sync::Arc;
 use ring::hmac;
 
 use crate::mesh::bucket::Bucket;
+use crate::mesh::demand::Meter;
 use crate::mesh::dial::Dial;
 use crate::mesh::dial::ENDPOINTS_MAX;
 use crate::mesh::flood::CHECKS;
 use crate::mesh::flood::NEWS;
 use crate::mesh::plane::table::Traffic;
 use crate::mesh::plane::table::TrafficCounts;
+use crate::mesh::punch::Punch;
 use crate::mesh::quality::Quality;
 use crate::mesh::quality::Suspicion;
 use crate::mesh::session::Session;
@@ -42,6 +44,10 @@ pub struct Link {
     pub last_endpoint: Option<SocketAddr>,
     /// The dialling of it.
     pub dial: Dial,
+    /// Getting through to it from both sides at once.
+    pub punch: Punch,
+    /// What is sent to it.
+    pub demand: Meter,
     /// What was sent under its sessions.
     pub sessions: Sessions,
     /// The link while it lives.
@@ -66,6 +72,8 @@ impl Link {
             timestamp: None,
             last_endpoint: None,
             dial: Dial::default(),
+            punch: Punch::default(),
+            demand: Meter::default(),
             sessions: Sessions::default(),
             live: None,
             suspicion: Suspicion::default(),
@@ -73,11 +81,12 @@ impl Link {
         }
     }
 
-    /// Endpoints to dial, the one that worked last first.
+    /// Endpoints to dial: where it has just said to be, the one that worked last, the document's.
     #[must_use]
-    pub fn candidates(&self) -> Vec<SocketAddr> {
+    pub fn candidates(&self, now: Moment) -> Vec<SocketAddr> {
         let mut candidates: Vec<SocketAddr> = Vec::new();
-        for endpoint in self.last_endpoint.iter().chain(&self.endpoints) {
+        let offered = if self.punch.is_active(now) { self.punch.offered() } else { &[] };
+        for endpoint in offered.iter().chain(&self.last_endpoint).chain(&self.endpoints) {
             if !candidates.contains(endpoint) && endpoint.port() != 0 {
                 candidates.push(*endpoint);
             }

@@ -17,6 +17,7 @@ pub mod tun;
 
 pub mod link_state;
 pub mod metric;
+pub mod nat;
 pub mod ring;
 pub mod route;
 
@@ -24,6 +25,7 @@ mod bucket;
 mod carry;
 mod challenge;
 mod cookie;
+mod demand;
 mod dial;
 mod ends;
 mod ends_receive;
@@ -33,8 +35,10 @@ mod handshake;
 mod knock;
 mod link;
 mod publish;
+mod punch;
 mod quality;
 mod receive;
+mod rendezvous;
 mod replay;
 mod schedule;
 mod session;

@@ -19,6 +19,7 @@ use crate::mesh::schedule::Timer;
 use crate::mesh::session::Session;
 use crate::mesh::wire::DATAGRAM_LENGTH_MAX;
 use crate::mesh::wire::Frame;
+use crate::mesh::wire::PROTOCOL_RENDEZVOUS;
 use crate::mesh::wire::PROTOCOL_SESSION;
 use crate::mesh::wire::Packet;
 use crate::mesh::wire::Probe;
@@ -68,7 +69,7 @@ impl Mesh {
                 self.receive_initiation(now, source, sender, noise);
             }
             Some(Packet::Challenge { receiver, salt, sealed }) => {
-                self.receive_challenge(source, receiver, &salt, &sealed);
+                self.receive_challenge(now, source, receiver, &salt, &sealed);
             }
             Some(Packet::Response { sender, receiver, noise }) => {
                 self.receive_response(now, source, sender, receiver, noise);
@@ -193,6 +194,7 @@ impl Mesh {
         let Some(session) = Session::new(&keys, receiver, sender, true, now) else { return };
         // The index lives on as the session's.
         link.dial.stop();
+        link.punch.end();
         link.explored = false;
         let (restarted, dropped) = link.sessions.install(session, welcome.boot, false);
         if let Some(index) = dropped {
@@ -201,7 +203,7 @@ impl Mesh {
         self.established(now, peer, source, restarted);
         self.ping(now, peer);
         if let Some(observed) = welcome.observed {
-            self.observe(peer, observed);
+            self.observe(now, peer, observed);
         }
         self.reschedule(now, peer);
     }
@@ -237,6 +239,7 @@ impl Mesh {
             });
         let (restarted, dropped) = link.sessions.install(session, boot, aside);
         link.explored = false;
+        link.punch.end();
         let attempt = link.dial.stop();
         for index in dropped.into_iter().chain(attempt) {
             self.indices.remove(&index);
@@ -319,15 +322,7 @@ impl Mesh {
         {
             self.schedule.set_by(Timer::Link(peer), now);
         }
-        self.observe(peer, probe.observed);
-    }
-
-    /// A neighbour says how it sees this machine.
-    fn observe(&mut self, peer: Ipv6Addr, observed: SocketAddr) {
-        let live = self.links.get_mut(&peer).and_then(|link| link.live.as_mut());
-        if live.is_some_and(|live| live.observed.replace(observed) != Some(observed)) {
-            self.outputs.push_back(Output::ObservedAddress(observed));
-        }
+        self.observe(now, peer, probe.observed);
     }
 
     fn receive_routed(&mut self, now: Moment, peer: Ipv6Addr, routed: &Routed<'_>) {
@@ -335,10 +330,12 @@ impl Mesh {
         if routed.protocol == PROTOCOL_ECHO && is_last {
             return self.receive_echo(now, routed);
         }
-        let Routed { ttl, destination, source, .. } = *routed;
+        let Routed { ttl, destination, source, payload, .. } = *routed;
         if destination == self.own {
-            if routed.protocol == PROTOCOL_SESSION {
-                self.receive_session_message(now, peer, source, routed.payload);
+            match routed.protocol {
+                PROTOCOL_SESSION => self.receive_session_message(now, peer, source, payload),
+                PROTOCOL_RENDEZVOUS => self.receive_rendezvous(now, peer, source, payload),
+                _ => {}
             }
         } else if ttl > 1 && source != self.own {
             self.forward(now, &Routed { ttl: ttl - 1, ..*routed }, Some(peer));

@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::mesh::core::Mesh;
 use crate::mesh::metric::HOP_COST_US;
 use crate::mesh::metric::Metric;
+use crate::mesh::nat::NatReport;
 use crate::mesh::plane::suite::Suite;
 use crate::mesh::route;
 use crate::mesh::route::Route;
@@ -24,6 +25,8 @@ pub struct MeshReport {
     pub links: Vec<LinkReport>,
     /// Members that can be reached, by destination.
     pub routes: Vec<RouteReport>,
+    /// What stands between it and the neighbours.
+    pub nat: NatReport,
     /// Sessions with other ends, by end.
     pub sessions: Vec<SessionReport>,
     /// What was passed on about links.
@@ -187,8 +190,8 @@ impl Mesh {
             let (suite, since) = (current.suite, current.created_at);
             Some(SessionReport { peer: self.links.get(address)?.id, suite, since })
         });
-        let (links, sessions) = (links.collect(), sessions.collect());
-        MeshReport { node: self.key.node_id(), links, routes, sessions, flood: self.flooded }
+        let (links, sessions, nat) = (links.collect(), sessions.collect(), self.nat());
+        MeshReport { node: self.key.node_id(), links, routes, sessions, flood: self.flooded, nat }
     }
 
     /// The ways to `destination` over each link, best first: why the route is what it is.

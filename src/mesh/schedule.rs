@@ -21,6 +21,8 @@ pub enum Timer {
     Explore,
     /// Packets wait for a link.
     Queue,
+    /// It is to be seen who is sent much.
+    Demand,
     /// The own knock.
     Knock,
     /// Strangers that knock.

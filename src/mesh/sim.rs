@@ -1,6 +1,8 @@
 //! A seeded network of many meshes in one thread and no real time: loss, delay, cut pairs,
 //! machines that move, die and return.
 
+pub mod nat;
+
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -16,6 +18,7 @@ use crate::mesh::fixture::key;
 use crate::mesh::output::Output;
 use crate::mesh::output::Peer;
 use crate::mesh::settings::MeshSettings;
+use crate::mesh::sim::nat::Routers;
 use crate::model::identity::NodeId;
 use crate::model::time::Moment;
 use crate::model::time::Timestamp;
@@ -51,6 +54,8 @@ pub struct Sim {
     /// All datagrams sent, kept when asked for.
     pub capture: Option<Vec<Sent>>,
     pub sent_count: u64,
+    /// Routers that translate addresses, when there are any.
+    pub routers: Routers,
     pub settings: MeshSettings,
     /// From whom to whom nothing arrives.
     cut: BTreeSet<(usize, usize)>,
@@ -92,6 +97,7 @@ impl Sim {
             lost_carried: Vec::new(),
             capture: None,
             sent_count: 0,
+            routers: Routers::default(),
             settings: MeshSettings::default(),
             cut: BTreeSet::new(),
             flying: BTreeMap::new(),
@@ -134,6 +140,8 @@ impl Sim {
         let settings = self.settings.clone();
         let mesh = Mesh::new(key(index), cluster(0), settings, seed, self.now, wall);
         self.machines[index].mesh = Some(mesh);
+        let (now, endpoint) = (self.now, self.machines[index].endpoint);
+        self.with(index, |mesh| mesh.set_local_endpoints(now, vec![endpoint]));
     }
 
     /// All machines that `alive` is asked about.
@@ -194,6 +202,7 @@ impl Sim {
             }
             return;
         }
+        let Some(sent) = self.routers.carry(sent) else { return };
         let share = f64::from(self.random.next_u32() % 100);
         let jitter = self.delay.mul_f64(share / 1_000.0) + self.noise.mul_f64(share / 100.0);
         self.flown += 1;

@@ -18,6 +18,7 @@ mod fuzz;
 mod hostile;
 mod knocks;
 mod liars;
+mod routers;
 mod sessions;
 mod silence;
 mod thieves;

@@ -12,9 +12,11 @@ use crate::mesh::core::IndexOwner;
 use crate::mesh::core::Mesh;
 use crate::mesh::dial::Attempt;
 use crate::mesh::dial::Step;
+use crate::mesh::dial::in_turn;
 use crate::mesh::handshake::Purpose;
 use crate::mesh::link::Live;
 use crate::mesh::output::Output;
+use crate::mesh::punch::waves;
 use crate::mesh::route;
 use crate::mesh::schedule::Timer;
 use crate::mesh::wire::Frame;
@@ -41,6 +43,7 @@ impl Mesh {
                     self.schedule.set_by(Timer::Flood, now);
                 }
                 Timer::Explore => self.explore(now),
+                Timer::Demand => self.measure_demand(now),
                 Timer::Queue => self.release_waiting(now),
                 Timer::Knock => self.tend_knock(now),
                 Timer::Guests => self.tend_guests(now),
@@ -51,7 +54,7 @@ impl Mesh {
 
     /// Whether the own choice keeps a link to `peer`.
     pub(super) fn keeps(&self, peer: Ipv6Addr) -> bool {
-        self.wanted.contains(&peer) || self.wards.contains(&peer)
+        self.wanted.contains(&peer) || self.wards.contains(&peer) || self.demanded.contains(&peer)
     }
 
     /// Chooses neighbours anew: on every ring the next living member in either direction that
@@ -149,9 +152,12 @@ impl Mesh {
         if self.handshaker.is_none() {
             return false;
         }
+        let punches = link.punch.is_active(now);
         match &link.live {
-            Some(_) => link.rekey_at(&self.settings).is_some_and(|time| time <= now),
-            None => (self.keeps(peer) || link.explored) && !link.candidates().is_empty(),
+            Some(_) => punches || link.rekey_at(&self.settings).is_some_and(|time| time <= now),
+            None => {
+                (self.keeps(peer) || link.explored || punches) && !link.candidates(now).is_empty()
+            }
         }
     }
 
@@ -164,17 +170,22 @@ impl Mesh {
         match link.dial.step(now, &self.settings, jitter) {
             Step::Wait => {}
             Step::Begin => self.dial(now, peer),
-            Step::Try(destination) => {
+            Step::Try(wave) => {
                 if let Some(attempt) = link.dial.attempt_mut() {
                     let datagram = attempt.datagram.clone();
-                    self.outputs.push_back(Output::Transmit { destination, datagram });
+                    self.transmit_wave(wave, &datagram);
                 }
+                self.call(now, peer);
             }
             Step::Failed => {
                 link.explored = false;
+                if link.punch.is_active(now) {
+                    link.dial.postpone(now + self.settings.backoff_min);
+                }
                 if link.dial.failures() == FAILURES_PASSED {
                     self.choose(now);
                 }
+                self.call(now, peer);
             }
         }
     }
@@ -192,13 +203,21 @@ impl Mesh {
         };
         let datagram = write_initiation(index, &message, &link.mac_key);
         let attempt = Attempt::new(index, initiated, datagram.clone());
-        let candidates = link.candidates();
-        let (first, before) = link.dial.begin(now, attempt, candidates, &self.settings);
+        let candidates = link.candidates(now);
+        let punches = link.punch.is_active(now);
+        let waves = if punches { waves(candidates) } else { in_turn(candidates) };
+        let (first, before) = link.dial.begin(now, attempt, waves, &self.settings);
         if let Some(before) = before {
             self.indices.remove(&before);
         }
         self.indices.insert(index, IndexOwner::Link(peer));
-        if let Some(destination) = first {
+        self.transmit_wave(first, &datagram);
+    }
+
+    /// Sends one handshake message to all of these.
+    pub(super) fn transmit_wave(&mut self, wave: Vec<SocketAddr>, datagram: &[u8]) {
+        for destination in wave {
+            let datagram = datagram.to_vec();
             self.outputs.push_back(Output::Transmit { destination, datagram });
         }
     }

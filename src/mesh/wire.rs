@@ -25,6 +25,8 @@ pub const TRANSPORT_HEADER_LENGTH: usize = 16;
 pub const FRAME_LENGTH_MAX: usize = DATAGRAM_LENGTH_MAX - TRANSPORT_HEADER_LENGTH - TAG_LENGTH;
 /// The protocol of a routed payload: messages of handshakes between two ends.
 pub const PROTOCOL_SESSION: u8 = 3;
+/// The same: a message of two machines that agree to dial each other at once.
+pub const PROTOCOL_RENDEZVOUS: u8 = 5;
 /// Most bytes of a knock in one frame.
 pub const KNOCK_CHUNK_LENGTH: usize = 1_200;
 /// Most entries of one [`Frame::Held`].
@@ -214,7 +216,7 @@ pub struct Routed<'a> {
     pub destination: Ipv6Addr,
     /// By whom.
     pub source: Ipv6Addr,
-    /// What the payload is: [`PROTOCOL_SESSION`].
+    /// What the payload is: [`PROTOCOL_SESSION`] or [`PROTOCOL_RENDEZVOUS`].
     pub protocol: u8,
     /// The payload.
     pub payload: &'a [u8],

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use crate::model::identity::{NodeId, SecretKey, Signature, SigningDomain};
 use crate::model::label::Labels;
 use crate::model::name::Name;
+use crate::model::nat::NatKind;
 use crate::model::time::Timestamp;
 
 /// One machine's facts. Unknown fields of a later build are kept in `rest`.
@@ -34,6 +35,9 @@ pub struct Facts {
     /// UDP addresses at which it may be reached, best first.
     #[serde(default)]
     pub endpoints: Vec<SocketAddr>,
+    /// What stands between it and the others.
+    #[serde(default)]
+    pub nat: NatKind,
     /// Where its `sshd` answers on the machine itself, when one does.
     #[serde(default)]
     pub ssh_port: Option<u16>,

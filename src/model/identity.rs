@@ -229,6 +229,8 @@ pub enum SigningDomain {
     Facts,
     /// A machine's list of the links it holds.
     LinkState,
+    /// A message by which two machines agree to dial each other at once.
+    Rendezvous,
     /// An invitation.
     Ticket,
     /// The proof of a machine that is taken over that it holds the key it names.
@@ -241,6 +243,7 @@ impl SigningDomain {
             Self::Document => b"raptor/1 document\0",
             Self::Facts => b"raptor/1 facts\0",
             Self::LinkState => b"raptor/1 link state\0",
+            Self::Rendezvous => b"raptor/1 rendezvous\0",
             Self::Ticket => b"raptor/1 ticket\0",
             Self::Possession => b"raptor/1 possession\0",
         };

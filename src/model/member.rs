@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::identity::NodeId;
 use crate::model::label::{Labels, Selectable};
 use crate::model::name::Name;
+use crate::model::nat::NatKind;
 use crate::model::time::Timestamp;
 
 /// How the others see a member.
@@ -73,6 +74,9 @@ pub struct Member {
     pub compute_type: String,
     /// UDP addresses at which it may be reached.
     pub endpoints: Vec<SocketAddr>,
+    /// What stands between it and the others.
+    #[serde(default)]
+    pub nat: NatKind,
     /// The member through which packets to it go first; none when the link is direct.
     pub via: Option<Name>,
     /// Round-trip time of the path in milliseconds.

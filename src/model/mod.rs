@@ -9,6 +9,7 @@ pub mod label;
 pub mod machine;
 pub mod member;
 pub mod name;
+pub mod nat;
 pub mod possession;
 pub mod progress;
 pub mod time;

@@ -27,10 +27,11 @@ const FLOORS: [(&str, u8); 11] = [
 const PURE_ROOMS: [&str; 4] = ["model", "gossip", "reconcile", "mesh"];
 
 /// The thin shells inside a pure room.
-const SHELLS: [&str; 5] = [
+const SHELLS: [&str; 6] = [
     "src/mesh/socket.rs",
     "src/mesh/socket",
     "src/mesh/interfaces.rs",
+    "src/mesh/interfaces/",
     "src/mesh/stream",
     "src/mesh/tun",
 ];

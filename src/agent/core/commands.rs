@@ -145,7 +145,7 @@ impl Core {
             protocol: PROTOCOL,
             pid: std::process::id(),
             started_at: self.started_at,
-            endpoints: self.endpoints.clone(),
+            endpoints: self.endpoints(),
             document_updates: u64::try_from(self.parts.document.blobs().len()).unwrap_or(u64::MAX),
             interface: self.parts.interface.summary(),
             names: self.parts.names.summary.clone(),
@@ -249,7 +249,7 @@ impl Core {
         let ticket = Ticket {
             genesis: self.parts.genesis.clone(),
             host: self.me(),
-            endpoints: self.endpoints.clone(),
+            endpoints: self.endpoints(),
             expires_at: now.after(Duration::from_millis(request.ttl_ms)),
             key,
         };

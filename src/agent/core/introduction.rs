@@ -19,7 +19,7 @@ impl Core {
     /// What a newcomer must know: this member first, then others that answer, then those that are
     /// on their way.
     pub(super) fn bootstrap(&self, name: Name, peers_max: usize) -> Bootstrap {
-        let me = BootstrapPeer { id: self.me(), endpoints: self.endpoints.clone() };
+        let me = BootstrapPeer { id: self.me(), endpoints: self.endpoints() };
         let living = self.living();
         let is_coming = |status| !matches!(status, Some(Status::Failed | Status::Left));
         let admissions = &self.roster().members;

@@ -25,7 +25,6 @@ use crate::agent::view::Observed;
 use crate::config::change::Change;
 use crate::config::document::views::TicketRecord;
 use crate::config::path::Path;
-use crate::mesh::interfaces;
 use crate::mesh::output::KnockId;
 use crate::mesh::output::Peer;
 use crate::model::facts::Facts;
@@ -45,12 +44,6 @@ const DEPARTURE_CHECK: Duration = Duration::from_millis(20);
 
 /// Addresses at which a member is looked for: it says itself what they are.
 const PEER_ENDPOINTS_MAX: usize = 24;
-
-/// Addresses kept of those that neighbours tell.
-const OBSERVED_MAX: usize = 2;
-
-/// How often the cluster is told a new one of them.
-const OBSERVED_INTERVAL: Duration = Duration::from_secs(60);
 
 impl Core {
     /// Tells mesh, gossip and streams who the members are, and what they say of themselves.
@@ -158,7 +151,8 @@ impl Core {
             compute_type: description.compute_type.clone(),
             server_type: description.server_type.clone(),
             labels: description.labels.clone(),
-            endpoints: self.endpoints.clone(),
+            endpoints: self.endpoints(),
+            nat: self.whereabouts.kind,
             ssh_port: description.ssh_port,
             ssh_user: description.ssh_user.clone(),
             os: self.os.clone(),
@@ -180,35 +174,6 @@ impl Core {
                 self.parts.gossip.set_own_facts(now, &signed);
             }
             Err(error) => self.facts_problem = Some(error.to_string()),
-        }
-    }
-
-    /// A neighbour told us under which address it sees us. One is believed at once; later ones
-    /// wait, because each is told to the whole cluster: behind some routers every neighbour sees
-    /// another port, and a neighbour may lie.
-    pub(super) fn observed_address(&mut self, address: SocketAddr) {
-        // Of an existing network the addresses are known, and no others belong to it.
-        let is_useless = self.parts.is_external || !interfaces::is_dialable(&address);
-        if is_useless || self.endpoints.contains(&address) {
-            return;
-        }
-        let now = self.now();
-        if self.observed_at.is_some_and(|last| now < last + OBSERVED_INTERVAL) {
-            self.observed_next = Some(address);
-            return;
-        }
-        self.observed_at = Some(now);
-        self.observed_next = None;
-        // A machine behind a changing address keeps only the newest of them.
-        self.endpoints.truncate(self.parts.own_endpoints.len() + OBSERVED_MAX - 1);
-        self.endpoints.insert(self.parts.own_endpoints.len(), address);
-        self.refresh_soon();
-    }
-
-    /// Gives the observed address that waits its turn.
-    pub(super) fn reconsider_observed(&mut self) {
-        if let Some(address) = self.observed_next.take() {
-            self.observed_address(address);
         }
     }
 

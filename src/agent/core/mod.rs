@@ -8,6 +8,7 @@ mod network;
 mod remembering;
 mod roster;
 mod updates;
+mod whereabouts;
 
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
@@ -25,6 +26,7 @@ use crate::agent::clock::Clock;
 use crate::agent::core::roster::Roster;
 use crate::agent::core::updates::Outgoing;
 use crate::agent::core::updates::PendingWrite;
+use crate::agent::core::whereabouts::Whereabouts;
 use crate::agent::directory::Directory;
 use crate::agent::error::AgentError;
 use crate::agent::handle::AgentHandle;
@@ -109,8 +111,8 @@ pub struct Parts {
 pub struct Core {
     parts: Parts,
     client: PeerClient,
-    /// Addresses others see us at, best first.
-    endpoints: Vec<SocketAddr>,
+    /// Where the cluster is told that we are.
+    whereabouts: Whereabouts,
     started_at: Timestamp,
     facts_version: u64,
     /// Whether others hold later facts of ours than we do.
@@ -149,9 +151,6 @@ pub struct Core {
     questions: BTreeMap<EchoToken, Reply<EchoReport>>,
     /// The operating system's name.
     os: String,
-    /// When an address that others see us at was believed last, and one that waits its turn.
-    observed_at: Option<Moment>,
-    observed_next: Option<SocketAddr>,
     inbox: mpsc::Sender<Inbox>,
 }
 
@@ -180,12 +179,13 @@ pub enum Stopping {
 impl Core {
     /// Puts the parts to work. The agent's own tasks report to `inbox`.
     #[must_use]
-    pub fn new(parts: Parts, started_at: Timestamp, inbox: mpsc::Sender<Inbox>) -> Self {
+    pub fn new(mut parts: Parts, started_at: Timestamp, inbox: mpsc::Sender<Inbox>) -> Self {
         let client = PeerClient::new(parts.streams.clone(), parts.handle.clone());
         let now = parts.clock.now();
+        parts.mesh.set_local_endpoints(now, parts.own_endpoints.clone());
         Self {
             client,
-            endpoints: parts.own_endpoints.clone(),
+            whereabouts: Whereabouts::default(),
             started_at,
             facts_version: 0,
             facts_outdated: false,
@@ -208,8 +208,6 @@ impl Core {
             roster: OnceCell::new(),
             questions: BTreeMap::new(),
             os: crate::agent::machine::os_name(),
-            observed_at: None,
-            observed_next: None,
             inbox,
             parts,
         }
@@ -259,6 +257,7 @@ impl Core {
             self.refresh_at,
             self.export_at,
             self.remember_at,
+            self.whereabouts.look_at,
             Some(self.sync_at),
         ]
         .into_iter()
@@ -290,12 +289,15 @@ impl Core {
             self.remember_at = None;
             self.write_remembered();
         }
+        if self.whereabouts.look_at.is_some_and(|due| due <= now) {
+            self.look_around();
+        }
         if self.sync_at <= now {
             self.sync_at = now + SYNC_INTERVAL;
             self.sync_with_somebody();
             self.retry_storage();
             self.refresh_interface();
-            self.reconsider_observed();
+            self.look_around();
         }
         self.settle();
     }

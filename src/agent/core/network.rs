@@ -114,8 +114,9 @@ impl Core {
                 MeshOutput::LinkUp(node) => self.link_up(node),
                 MeshOutput::LinkDown(node) => {
                     tracing::info!(node = %node.short(), "link down");
+                    self.look_outside();
                 }
-                MeshOutput::ObservedAddress(address) => self.observed_address(address),
+                MeshOutput::ObservedAddress(_) => self.look_outside(),
                 MeshOutput::Echoed { token, by, is_end, hops, rtt } => {
                     self.echoed(token, by, is_end, hops, rtt);
                 }

@@ -86,6 +86,7 @@ mod tests {
             dc: name("default"),
             compute_type: String::new(),
             endpoints: Vec::new(),
+            nat: crate::model::nat::NatKind::Unknown,
             via: None,
             rtt_ms: None,
             joined_at: Timestamp::from_millis(0),

@@ -80,6 +80,7 @@ mod tests {
             dc: "default".parse().unwrap(),
             compute_type: "local".to_owned(),
             endpoints: Vec::new(),
+            nat: crate::model::nat::NatKind::Unknown,
             via: None,
             rtt_ms: Some(0.44),
             joined_at: Timestamp::from_millis(1_000),

@@ -97,6 +97,12 @@ impl EndSession {
         self.counter.load(Ordering::Relaxed) >= REKEY_AFTER_PACKETS
     }
 
+    /// Packets sealed so far.
+    #[must_use]
+    pub fn packets_sealed(&self) -> u64 {
+        self.counter.load(Ordering::Relaxed)
+    }
+
     /// Writes all headers but the hop's into a datagram that has its payload after [`HEADROOM`]
     /// bytes, and seals it. None once the key is used up, or when the datagram is too short.
     pub fn seal(&self, own: Ipv6Addr, protocol: InnerProtocol, datagram: &mut [u8]) -> Option<()> {

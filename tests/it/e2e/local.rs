@@ -49,6 +49,7 @@ fn three_machines_from_nothing() {
         "dc",
         "compute_type",
         "endpoints",
+        "nat",
         "via",
         "rtt_ms",
         "joined_at",
