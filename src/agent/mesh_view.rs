@@ -139,7 +139,7 @@ impl MeshView {
             id: report.node,
             address: report.node.address(),
             endpoints: endpoints.to_vec(),
-            nat: None,
+            nat: Some(report.nat.kind.to_string()),
             links,
             routes,
         }
@@ -227,6 +227,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::mesh::nat::NatReport;
     use crate::mesh::report::FloodReport;
     use crate::model::identity::testing::key;
 
@@ -274,8 +275,8 @@ mod tests {
         let to = [(1, 1, 1), (2, 1, 2), (3, 1, 2), (5, 1, 2), (6, 1, 2)];
         let mut routes = to.map(|(to, hop, hops)| route(to, hop, hops)).to_vec();
         routes.sort_by_key(|route| route.destination);
-        let flood = FloodReport::default();
-        let report = MeshReport { node: id(0), links, routes, sessions: Vec::new(), flood };
+        let (nat, flood) = (NatReport::default(), FloodReport::default());
+        let report = MeshReport { node: id(0), links, routes, nat, sessions: Vec::new(), flood };
         let mut status = [Status::Alive; 7];
         status[4] = Status::Failed;
         let members = status.into_iter().zip(0..).map(|(status, index)| {

@@ -40,7 +40,7 @@ impl Core {
         MeshView::new(&Sources {
             report: &self.parts.mesh.report(),
             members: &members,
-            endpoints: &self.endpoints,
+            endpoints: &self.endpoints(),
             clocks: Clocks { now: self.now(), wall: wall_clock() },
         })
     }
