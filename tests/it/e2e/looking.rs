@@ -49,7 +49,8 @@ fn the_mesh_of_three_is_told() {
     let shown = sandbox.raptor(["mesh", "--node", "local-2"]).success();
     let heads: Vec<&str> =
         shown.stdout.lines().filter(|line| !line.starts_with("local-")).collect();
-    assert_eq!(heads[1].split_whitespace().next(), Some("Link"), "{shown:?}");
+    assert_eq!(heads[0], "address translation: unknown", "{shown:?}");
+    assert_eq!(heads[2].split_whitespace().next(), Some("Link"), "{shown:?}");
     assert!(shown.stdout.starts_with("local-2 (fc"), "{shown:?}");
     let wide = sandbox.raptor(["mesh", "-o", "wide"]).success();
     assert!(wide.stdout.contains("Packets") && wide.stdout.contains("Cost"), "{wide:?}");
