@@ -105,14 +105,19 @@ impl Mesh {
         }
         let is_first = self.local.is_empty();
         self.local = local;
-        if is_first {
-            return;
+        if !is_first {
+            self.greet(now);
+            self.call_anew(now);
         }
+    }
+
+    /// Speaks to every neighbour at once: this machine may have moved, so that they see it
+    /// elsewhere.
+    pub fn greet(&mut self, now: Moment) {
         for peer in self.live.clone() {
             self.ping(now, peer);
             self.reschedule(now, peer);
         }
-        self.call_anew(now);
     }
 
     /// What the neighbours see this machine as.

@@ -290,7 +290,7 @@ impl Core {
             self.write_remembered();
         }
         if self.whereabouts.look_at.is_some_and(|due| due <= now) {
-            self.look_around();
+            self.look_closely();
         }
         if self.sync_at <= now {
             self.sync_at = now + SYNC_INTERVAL;

@@ -16,6 +16,9 @@ const TELL_INTERVAL: Duration = Duration::from_secs(15);
 /// The kernel speaks of one change in several messages.
 const LOOK_DELAY: Duration = Duration::from_millis(20);
 
+/// The way out comes after the address.
+const LOOK_AGAIN: Duration = Duration::from_millis(230);
+
 /// What the cluster is told besides the machine's own addresses.
 #[derive(Debug, Default)]
 pub(super) struct Whereabouts {
@@ -23,6 +26,8 @@ pub(super) struct Whereabouts {
     pub(super) kind: NatKind,
     /// When the own addresses are to be looked at.
     pub(super) look_at: Option<Moment>,
+    /// Whether they are to be looked at once more after that.
+    looks_again: bool,
     external: Vec<SocketAddr>,
     told_at: Option<Moment>,
 }
@@ -40,11 +45,21 @@ impl Core {
     pub fn addresses_changed(&mut self) {
         let due = self.now() + LOOK_DELAY;
         self.whereabouts.look_at.get_or_insert(due);
+        self.whereabouts.looks_again = true;
+    }
+
+    /// Looks after such a word, and once more. The neighbours are spoken to although the addresses
+    /// may be the same: most private networks have the same ones.
+    pub(super) fn look_closely(&mut self) {
+        let now = self.now();
+        let again = std::mem::take(&mut self.whereabouts.looks_again);
+        self.whereabouts.look_at = again.then(|| now + LOOK_AGAIN);
+        self.look_around();
+        self.parts.mesh.greet(now);
     }
 
     /// Looks at the own addresses, and at what the neighbours see.
     pub(super) fn look_around(&mut self) {
-        self.whereabouts.look_at = None;
         let own = start::own_endpoints(&self.parts.socket, &self.parts.file);
         // A machine between two networks is where it was: it has nothing else to tell.
         if !own.is_empty() && own != self.parts.own_endpoints {

@@ -5,6 +5,7 @@ mod external;
 mod interface;
 mod looking;
 mod names;
+mod routers;
 mod shapes;
 
 use std::fs;

@@ -4,6 +4,7 @@
 
 pub mod container;
 pub mod docker;
+pub mod internet;
 pub mod keys;
 pub mod namespace;
 pub mod overlay;

@@ -70,29 +70,48 @@ impl Overlay {
 
     fn admit(&mut self, sandbox: &Sandbox, namespace: Namespace, unprivileged: bool) {
         let name = NAMES[self.members.len()];
-        let home = sandbox.path().join(name);
-        fs::create_dir(&home).unwrap();
         let config = json!({"mesh": {"listen": "[::]:0"}});
-        fs::write(home.join("mutable_config.json"), config.to_string()).unwrap();
-        let mut request = json!({"name": name, "compute_type": "test", "server_type": "headless"});
-        if self.members.is_empty() {
-            request["found"] = json!({"cluster": "row", "nonce": 1});
-        }
-        let mut member = Member { namespace, home, address: Ipv6Addr::UNSPECIFIED, agent: None };
-        let init = member.raptor(sandbox).args(["agent", "init"]).stdin(request.to_string());
-        let reply: Value = init.success().stdout_json();
-        member.address = reply["address"].as_str().unwrap().parse().unwrap();
-        if let Some(before) = self.members.last() {
-            let ticket = before.raptor(sandbox).args(["ticket", "create"]).success().stdout;
-            member.raptor(sandbox).args(["join", "-"]).stdin(ticket).success();
-            member.raptor(sandbox).args(["agent", "stop"]).success();
-        }
+        let mut member = Member::enter(sandbox, namespace, name, &config, self.members.last());
         member.run(sandbox, unprivileged);
         self.members.push(member);
     }
 }
 
 impl Member {
+    /// Makes a machine a member, its agent not running yet: through the door of `before`, or as the
+    /// first of a cluster. `config` is its configuration file.
+    pub fn enter(
+        sandbox: &Sandbox,
+        namespace: Namespace,
+        name: &str,
+        config: &Value,
+        before: Option<&Self>,
+    ) -> Self {
+        let home = sandbox.path().join(name);
+        fs::create_dir(&home).unwrap();
+        fs::write(home.join("mutable_config.json"), config.to_string()).unwrap();
+        let mut request = json!({"name": name, "compute_type": "test", "server_type": "headless"});
+        if before.is_none() {
+            request["found"] = json!({"cluster": "row", "nonce": 1});
+        }
+        let mut member = Self { namespace, home, address: Ipv6Addr::UNSPECIFIED, agent: None };
+        let init = member.raptor(sandbox).args(["agent", "init"]).stdin(request.to_string());
+        let reply: Value = init.success().stdout_json();
+        member.address = reply["address"].as_str().unwrap().parse().unwrap();
+        if let Some(before) = before {
+            let ticket = before.raptor(sandbox).args(["ticket", "create"]).success().stdout;
+            // In a namespace of names as well: the cluster calls a member by its computer's name.
+            let named = "echo \"$0\" > /proc/sys/kernel/hostname && exec \"$@\"";
+            let raptor = env!("CARGO_BIN_EXE_raptor");
+            let join = member.namespace.enter(sandbox, "unshare");
+            let join =
+                join.args(["-u", "sh", "-c", named, name, raptor, "--home"]).arg(&member.home);
+            join.args(["join", "-"]).stdin(ticket).success();
+            member.raptor(sandbox).args(["agent", "stop"]).success();
+        }
+        member
+    }
+
     /// `raptor` on this member.
     pub fn raptor(&self, sandbox: &Sandbox) -> Invocation {
         let raptor = env!("CARGO_BIN_EXE_raptor");
