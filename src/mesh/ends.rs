@@ -261,7 +261,10 @@ impl Mesh {
         let Some(end) = self.ends.by_address.get_mut(&peer) else { return };
         if now >= end.retry_at && now < end.wanted_until {
             self.begin_session(now, peer);
-        } else if now >= end.retry_at
+        }
+        // Nobody wants it any more, or no way leads there: who waits is told when one does.
+        let Some(end) = self.ends.by_address.get_mut(&peer) else { return };
+        if now >= end.retry_at
             && let Some(attempt) = end.attempt.take()
         {
             self.ends.indices.remove(&attempt.index);

@@ -48,6 +48,25 @@ fn the_first_packet_to_an_unknown_member_takes_one_round_trip_more() {
 }
 
 #[test]
+fn a_handshake_whose_way_is_lost_ends_and_begins_when_there_is_one() {
+    let mut sim = chain(59);
+    sim.machines[2].mesh = None;
+    for round in 0..40 {
+        // Both the other end and, in the midst of attempts, the way to it are gone.
+        let _no_way = send(&mut sim, 0, 2, b"anybody there?");
+        if round == 1 {
+            sim.cut(0, 1);
+        }
+        sim.run(Duration::from_millis(250));
+    }
+    assert!(sim.route(0, 2).is_none() && end(&sim, 0, 2).attempt.is_none());
+    sim.start(2);
+    sim.mend(0, 1);
+    sim.run_until(seconds(40), |sim| sim.is_connected(&[0, 1, 2]));
+    assert!(delivers(&mut sim, 0, 2));
+}
+
+#[test]
 fn two_that_begin_at_once_speak_under_one_session() {
     for seed in 61..64 {
         let mut sim = chain(seed);

@@ -124,7 +124,7 @@ fn behind(one: Kind, other: Kind, check: impl FnOnce(&Sandbox, &[Member; 4], &[R
         let on = format!("name={}", NAMES[to]);
         let exec = ["exec", "--timeout", "10s", "--on", &on, "--", "echo", "through"];
         let run = members[from].raptor(&sandbox).args(exec).success();
-        assert_eq!(run.stdout, format!("{}: through\n", NAMES[to]));
+        assert!(run.stdout.contains(&format!("{}: through\n", NAMES[to])), "{run:?}");
     }
 }
 
@@ -169,11 +169,12 @@ fn behind_two_carriers_and_two_homes_members_meet() {
     let carriers = [(); 2].map(|()| internet.carrier(&sandbox, Kind::PortRestricted));
     let routers = carriers.each_ref().map(|one| one.router(&sandbox, Kind::PortRestricted));
     let homes = routers.each_ref().map(|router| router.machine(&sandbox));
-    let [_, _, left, right] = cluster(&sandbox, &internet, homes);
-    wait_for_nat(&sandbox, &left, "easy");
-    wait_for_link(&sandbox, &left, "h1", &carriers[1].outer);
-    wait_for_link(&sandbox, &right, "h0", &carriers[0].outer);
-    wait_for_hops(&sandbox, &left, "h1", 1);
+    let members = cluster(&sandbox, &internet, homes);
+    let [_, _, left, right] = &members;
+    wait_for_nat(&sandbox, left, "easy");
+    wait_for_link(&sandbox, left, "h1", &carriers[1].outer);
+    wait_for_link(&sandbox, right, "h0", &carriers[0].outer);
+    wait_for_hops(&sandbox, left, "h1", 1);
 }
 
 /// One direction of an endless transfer: what is sent, and what came as it was sent.
@@ -259,8 +260,9 @@ fn a_transfer_goes_on_while_a_member_moves_between_networks() {
     let kinds = [Kind::PortRestricted, Kind::PortRestricted, Kind::Symmetric];
     let [near, far, hotel] = kinds.map(|kind| internet.router(&sandbox, kind));
     let homes = [near.machine(&sandbox), far.machine(&sandbox)];
-    let [_, _, mover, other] = cluster(&sandbox, &internet, homes);
-    wait_for_link(&sandbox, &other, "h0", &near.outer);
+    let members = cluster(&sandbox, &internet, homes);
+    let [_, _, mover, other] = &members;
+    wait_for_link(&sandbox, other, "h0", &near.outer);
 
     let (to, from) = (other.address, mover.address);
     let listener = other.inside(|| TcpListener::bind((to, 0)).unwrap());
@@ -291,11 +293,11 @@ fn a_transfer_goes_on_while_a_member_moves_between_networks() {
             unplug(&sandbox, &mover.namespace);
             hotel.plug(&sandbox, &mover.namespace);
             more("in the hotel, with the same private address");
-            wait_for_hops(&sandbox, &mover, "h1", 2);
+            wait_for_hops(&sandbox, mover, "h1", 2);
             unplug(&sandbox, &mover.namespace);
             let public = internet.plug(&sandbox, &mover.namespace);
             more("at a public address");
-            wait_for_link(&sandbox, &other, "h0", &public);
+            wait_for_link(&sandbox, other, "h0", &public);
             more("on a link of its own again");
         }));
         ends.store(true, Ordering::Relaxed);
@@ -311,5 +313,5 @@ fn a_transfer_goes_on_while_a_member_moves_between_networks() {
         println!("{received} bytes of {sent} came as they were sent");
         assert_eq!(sent, received);
     }
-    wait_for_nat(&sandbox, &mover, "none");
+    wait_for_nat(&sandbox, mover, "none");
 }
