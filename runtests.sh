@@ -108,6 +108,8 @@ prepare_end_to_end() {
     need curl curl || leave_out "no curl, and no right to install it" e2e::doors::
     need cloud-init cloud-init ||
         leave_out "no cloud-init, and no right to install it" cloud_init
+    need nft nftables || leave_out "no nft, and no right to install nftables" \
+        e2e::namespaces::routers:: e2e::namespaces::shapes::traffic e2e::namespaces::shapes::a_chain
     need ip iproute2 || leave_out "no ip, and no right to install iproute2"
     prepare_docker
 }
