@@ -57,8 +57,14 @@ impl Api {
 
     /// How many members this one sees alive.
     pub fn alive(&self) -> usize {
+        self.names_alive().len()
+    }
+
+    /// The members that this one sees alive.
+    pub fn names_alive(&self) -> Vec<String> {
         let members = self.get("/v1/members").unwrap_or_default();
         let alive = |member: &&Value| member["status"] == "alive";
-        members.as_array().map_or(0, |members| members.iter().filter(alive).count())
+        let alive = members.as_array().into_iter().flatten().filter(alive);
+        alive.filter_map(|member| Some(member["name"].as_str()?.to_owned())).collect()
     }
 }

@@ -67,7 +67,7 @@ impl User {
     }
 
     /// The local machines of the only cluster, by name.
-    fn machines(&self) -> Vec<LocalMachine> {
+    pub fn machines(&self) -> Vec<LocalMachine> {
         let clusters = folders(&self.home().join("machines"));
         let mut machines: Vec<_> = clusters.iter().flat_map(|cluster| folders(cluster)).collect();
         machines.sort();

@@ -1,5 +1,7 @@
 //! The door to a running agent: what its API and its own tasks may ask of the event loop.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use serde_json::Value;
 use tokio::sync::mpsc;
@@ -19,6 +21,7 @@ use crate::agent::api::WriteRequest;
 use crate::agent::error::AgentError;
 use crate::agent::mesh_view::MeshView;
 use crate::agent::metrics::Family;
+use crate::agent::reconcile::sight::FleetInputs;
 use crate::config::document::blob::Blob;
 use crate::config::document::versions::Versions;
 use crate::model::identity::NodeId;
@@ -49,6 +52,10 @@ pub enum Command {
     Document(Reply<Value>),
     /// Changes it; answered once the change is on disk.
     Write(WriteRequest, Reply<()>),
+    /// What is known of the fleet, for who tends it.
+    Fleet(Reply<FleetInputs>),
+    /// The compute types that this machine can drive, and the scope of each.
+    Drives(BTreeMap<String, String>, Reply<()>),
     /// Its history, newest first.
     Log(usize, Reply<Vec<LogLine>>),
     /// Invitations.

@@ -23,6 +23,7 @@ mod outside;
 pub mod peer;
 pub mod perform;
 pub mod process;
+pub mod reconcile;
 pub mod services;
 pub mod start;
 pub mod storage;

@@ -25,11 +25,13 @@ use crate::agent::peer::client::PeerClient;
 use crate::agent::peer::request::Connected;
 use crate::agent::process;
 use crate::agent::process::ProcessEvent;
+use crate::agent::reconcile::Tending;
 use crate::agent::terminal;
 use crate::model::identity::NodeId;
 use crate::model::member::Member;
 use crate::model::member::Status;
 use crate::model::name::Name;
+use crate::reconcile::fleet::plan::FleetPlan;
 
 /// Members on which one `exec` runs at the same time.
 const EXEC_CONCURRENT: usize = 64;
@@ -52,13 +54,22 @@ pub struct Services {
     me: NodeId,
     handle: AgentHandle,
     client: PeerClient,
+    tending: Tending,
 }
 
 impl Services {
     /// For the machine `me`.
     #[must_use]
-    pub fn new(me: NodeId, handle: AgentHandle, client: PeerClient) -> Self {
-        Self { me, handle, client }
+    pub fn new(me: NodeId, handle: AgentHandle, client: PeerClient, tending: Tending) -> Self {
+        Self { me, handle, client, tending }
+    }
+
+    /// What the members will do about the fleet, as this one sees it.
+    ///
+    /// # Errors
+    /// When the agent is on its way out.
+    pub async fn plan(&self) -> Result<FleetPlan, AgentError> {
+        self.tending.plan().await.ok_or_else(AgentError::stopping)
     }
 
     /// The door to the event loop.

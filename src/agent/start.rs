@@ -34,6 +34,10 @@ use crate::agent::names::service::NameService;
 use crate::agent::names::service::NameSettings;
 use crate::agent::peer::client::PeerClient;
 use crate::agent::peer::server::PeerServer;
+use crate::agent::perform::door::Doors;
+use crate::agent::reconcile::Tender;
+use crate::agent::reconcile::Tending;
+use crate::agent::reconcile::TendingQueue;
 use crate::agent::services::Services;
 use crate::agent::storage::Storage;
 use crate::config::home::Home;
@@ -125,6 +129,9 @@ pub struct Started {
     peers: PeerServer,
     streams: StreamEndpoint,
     names: NameService,
+    genesis: Genesis,
+    tending: Tending,
+    queue: TendingQueue,
     /// What the API needs.
     pub services: Services,
 }
@@ -142,14 +149,10 @@ pub async fn start(home: Home, settings: AgentSettings) -> Result<Started, Agent
     }
     let epoch = u64::from_le_bytes(clock::random()?);
     let Opened { store, document, notes } = open_document(&home, &genesis, epoch)?;
-    let problems = repairs(&notes);
     let (storage, stored) =
         Storage::start(store, genesis.clone(), home.clone()).map_err(AgentFailure::System)?;
     let mut socket = bind(&home, &mut file, settings.network.as_deref())?;
-    let own_endpoints = own_endpoints(&socket, &file);
-
     let clock = Clock::start();
-    let now = clock.now();
     let started_at = wall_clock();
     let seed = u64::from_le_bytes(clock::random()?);
     let directory = Arc::new(Directory::default());
@@ -158,21 +161,24 @@ pub async fn start(home: Home, settings: AgentSettings) -> Result<Started, Agent
     let (handle, commands) = AgentHandle::new();
     let (inbox, reports) = mpsc::channel(INBOX_CAPACITY);
     let (cluster, random) = (genesis.cluster_id(), clock::random()?);
-    let mesh = Mesh::new(key.clone(), cluster, settings.mesh, random, now, started_at);
+    let mesh = Mesh::new(key.clone(), cluster, settings.mesh, random, clock.now(), started_at);
     let interface = interface(&settings.interface, &file, &mesh, &mut socket, clock);
     let is_external = settings.network.is_some();
     let names = names(&settings.names, &genesis, &file, &interface, is_external, &home);
     let (names, name_handle) = names.await;
     let gossip = Gossip::new(key.node_id(), started_at, settings.gossip, seed);
     let client = PeerClient::new(streams.clone(), handle.clone());
-    let services = Services::new(key.node_id(), handle.clone(), client);
+    let (tending, queue) = Tending::new();
+    let services = Services::new(key.node_id(), handle.clone(), client, tending.clone());
     let peers = PeerServer::new(key.node_id().address(), handle.clone(), Arc::clone(&directory));
     file.description.ssh_port = answering_ssh_port(file.description.ssh_port).await;
-    let remembered = remembered(&home, &file);
     let parts = Parts {
         home: home.clone(),
+        own_endpoints: own_endpoints(&socket, &file),
+        remembered: remembered(&home, &file),
         key,
-        genesis,
+        genesis: genesis.clone(),
+        tending: tending.clone(),
         file,
         document,
         storage,
@@ -187,10 +193,8 @@ pub async fn start(home: Home, settings: AgentSettings) -> Result<Started, Agent
         directory,
         handle,
         clock,
-        own_endpoints,
         seed,
-        problems,
-        remembered,
+        problems: repairs(&notes),
     };
     Ok(Started {
         home,
@@ -200,6 +204,9 @@ pub async fn start(home: Home, settings: AgentSettings) -> Result<Started, Agent
         peers,
         streams,
         names,
+        genesis,
+        tending,
+        queue,
         services,
     })
 }
@@ -235,18 +242,29 @@ fn repairs(notes: &[RepairNote]) -> Vec<String> {
 }
 
 impl Started {
-    /// Runs the loop until the agent is to end; everything it wrote is on disk then. Gives back the
-    /// home's lock: until that is dropped nobody else starts in the home.
+    /// Runs the loop until the agent is to end, and the care of the fleet when there are `doors` for
+    /// it; everything it wrote is on disk then. Gives back the home's lock: until that is dropped
+    /// nobody else starts in the home.
     ///
     /// # Errors
     /// [`AgentFailure::Evicted`] when the cluster put the machine out.
-    pub async fn run(mut self) -> (StateLock, Result<(), AgentFailure>) {
+    pub async fn run(
+        mut self,
+        doors: Option<Arc<dyn Doors>>,
+    ) -> (StateLock, Result<(), AgentFailure>) {
+        let handle = self.services.handle().clone();
+        let (home, genesis, queue) = (self.home.clone(), self.genesis, self.queue);
+        let tending = doors.map(|doors| {
+            let tender = Tender::new(home, genesis, handle, doors, self.tending, queue);
+            tokio::spawn(tender.run())
+        });
         let serving = tokio::spawn(self.peers.serve(self.streams.clone()));
         let why = event_loop::run(&mut self.core, self.sources).await;
         // Some peer may never say that it has heard the goodbye.
         let _ = timeout(CLOSE_TIMEOUT, self.streams.close()).await;
         serving.abort();
         self.names.close();
+        tending.inspect(tokio::task::JoinHandle::abort);
         // Waits for the disk.
         drop(self.core);
         let ended = why.map_err(AgentFailure::System).and_then(|why| match why {

@@ -1,5 +1,6 @@
 //! The agent as a process: its configuration, its log, its API, its end.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -15,6 +16,7 @@ use crate::agent::start::AgentFailure;
 use crate::agent::start::AgentSettings;
 use crate::agent::supervise;
 use crate::cli::configuration;
+use crate::cli::doors::ApiDoors;
 use crate::cli::error::CliError;
 use crate::cli::error::Kind;
 use crate::cli::exit_status::ExitStatus;
@@ -55,7 +57,7 @@ pub async fn run(invocation: &Invocation) -> Result<ExitStatus, CliError> {
         let _ = stopped.await;
     }));
     tracing::info!(home = %home.root().display(), "the agent runs");
-    let (lock, ended) = Box::pin(started.run()).await;
+    let (lock, ended) = Box::pin(started.run(Some(Arc::new(ApiDoors)))).await;
     drop(stop);
     let _ = tokio::time::timeout(STOP_GRACE, serving).await;
     // A socket that stays behind is replaced at the next start, which waits for the lock: it is

@@ -118,6 +118,10 @@ pub enum Command {
     Destroy(commands::destroy::DestroyArguments),
     Prune(commands::prune::PruneArguments),
     Clean(commands::clean::CleanArguments),
+    Plan(commands::plan::PlanArguments),
+    Scale(commands::scale::ScaleArguments),
+    #[command(subcommand)]
+    Rule(commands::rule::RuleCommand),
     #[command(subcommand)]
     Compute(commands::compute::ComputeCommand),
     #[command(subcommand)]
@@ -162,6 +166,9 @@ impl Command {
             | Self::Evict(_)
             | Self::Clean(_)
             | Self::Compute(_)
+            | Self::Plan(_)
+            | Self::Scale(_)
+            | Self::Rule(_)
             | Self::Config(_)
             | Self::Context(_)
             | Self::Completion(_)
@@ -191,7 +198,10 @@ impl Command {
             | Self::Evict(_)
             | Self::Destroy(_)
             | Self::Prune(_)
-            | Self::Compute(_) => true,
+            | Self::Compute(_)
+            | Self::Plan(_)
+            | Self::Scale(_)
+            | Self::Rule(_) => true,
             Self::Clean(_)
             | Self::Config(_)
             | Self::Context(_)
@@ -260,6 +270,12 @@ mod tests {
             "destroy web-1 web-2",
             "prune",
             "clean",
+            "plan",
+            "scale 5",
+            "scale 0 --rule web",
+            "rule add web --select zone=home --min 2 --max 3 --compute-type local --ttl 2h",
+            "rule ls",
+            "rule rm web",
             "config show --effective",
             "config show --layer document",
             "config get mesh.rings",
@@ -315,6 +331,9 @@ mod tests {
             "-c Not_A_Name members",
             "-q -v members",
             "ticket create --ttl soon",
+            "scale",
+            "scale many",
+            "rule add web",
             "unknown",
         ] {
             let error = parse(&format!("raptor {text}")).unwrap_err();

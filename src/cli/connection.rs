@@ -13,6 +13,7 @@ use crate::cli::error::CliError;
 use crate::cli::error::Kind;
 use crate::cli::invocation::Invocation;
 use crate::cli::moved::moved;
+use crate::config::home::Home;
 use crate::http::client::ApiClient;
 use crate::http::client::ClientError;
 use crate::model::identity::NodeId;
@@ -208,7 +209,27 @@ fn candidates(invocation: &Invocation, context: Option<&Context>) -> Vec<Endpoin
             found.push(endpoint.clone());
         }
     }
+    for endpoint in neighbours(invocation, context) {
+        if !found.contains(&endpoint) {
+            found.push(endpoint);
+        }
+    }
     found
+}
+
+/// The agents of the cluster's local machines: the members make some by themselves, of which this
+/// home was not told.
+fn neighbours(invocation: &Invocation, context: Option<&Context>) -> Vec<Endpoint> {
+    let Some(genesis) = context.and_then(|context| context.genesis.as_ref()) else {
+        return Vec::new();
+    };
+    let machines = Home::new(&invocation.home).machines_folder();
+    let folder = machines.join(genesis.cluster_id().to_string());
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let sockets = entries.map(|entry| Home::new(entry.path()).socket_file());
+    let mut found: Vec<_> = sockets.filter(|socket| socket.exists()).collect();
+    found.sort();
+    found.into_iter().map(Endpoint::Unix).collect()
 }
 
 /// Whether the agent that answers is of the cluster that is meant.

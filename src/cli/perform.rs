@@ -2,6 +2,7 @@
 //! and performed.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::Serialize;
 use zeroize::Zeroizing;
@@ -48,6 +49,8 @@ pub struct SpawnRequest {
     pub name: Option<Name>,
     /// Their labels.
     pub labels: Labels,
+    /// How long they live; none for as long as nobody destroys them.
+    pub ttl: Option<Duration>,
     /// Whether provisioning runs.
     pub provision: bool,
     /// Whether they become members.

@@ -281,6 +281,13 @@ impl Compute for Docker {
         })
     }
 
+    fn scope(&self) -> Work<'_, String> {
+        Box::pin(async move {
+            let id = self.client.engine_id().await;
+            id.map_err(|cause| self.error(None, "ask the Docker engine who it is", cause))
+        })
+    }
+
     fn create<'a>(&'a self, spec: &'a MachineSpec) -> Work<'a, Machine> {
         Box::pin(async move {
             let made = match self.start(spec).await {

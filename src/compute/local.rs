@@ -175,6 +175,13 @@ impl Compute for Local {
         })
     }
 
+    fn scope(&self) -> Work<'_, String> {
+        Box::pin(async {
+            let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+            Ok(format!("{host}:{}", self.machines.display()))
+        })
+    }
+
     fn create<'a>(&'a self, spec: &'a MachineSpec) -> Work<'a, Machine> {
         Box::pin(async move {
             let step = "make its folder";

@@ -75,6 +75,16 @@ pub trait Compute: Send + Sync {
     /// When the machine may still be there.
     fn destroy<'a>(&'a self, machine: &'a Machine) -> Work<'a, ()>;
 
+    /// Which machines can be seen through this back-end: the same word from wherever the same ones
+    /// are seen, and another where others are. Unless a back-end says otherwise, the compute type's
+    /// name: whoever has the cluster's settings for it sees the same account.
+    ///
+    /// # Errors
+    /// When the back-end cannot be asked.
+    fn scope(&self) -> Work<'_, String> {
+        Box::pin(async { Ok(self.name().to_owned()) })
+    }
+
     /// What there is to choose from; none where there is nothing to choose.
     ///
     /// # Errors

@@ -16,3 +16,4 @@ pub mod schema;
 pub mod store;
 mod typed;
 mod validate;
+mod validate_rules;

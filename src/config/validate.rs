@@ -42,6 +42,8 @@ pub(super) fn validate(config: &Config, modules: &BTreeSet<String>) -> Vec<Probl
         }
     }
     check.ranges(config);
+    check.rules(config);
+    check.fleet(config);
     check.problems
 }
 
@@ -56,19 +58,19 @@ fn is_range(text: &str) -> bool {
     length.parse::<u8>().is_ok_and(|length| length <= longest)
 }
 
-struct Check {
+pub(super) struct Check {
     problems: Vec<Problem>,
 }
 
 impl Check {
-    fn refuse(&mut self, path: &[&str], what: String) {
+    pub(super) fn refuse(&mut self, path: &[&str], what: String) {
         let root = Path::root();
         let place = Place { source: &Source::Merged, text: None, path: &root };
         let path = Path::from_keys(path.iter().copied()).unwrap_or_default();
         self.problems.push(place.problem(&path, what));
     }
 
-    fn name<'n>(
+    pub(super) fn name<'n>(
         &mut self,
         path: &[&str],
         noun: &str,
@@ -86,7 +88,7 @@ impl Check {
         }
     }
 
-    fn range(&mut self, path: [&str; 2], value: u64, least: u64, most: u64) {
+    pub(super) fn range(&mut self, path: [&str; 2], value: u64, least: u64, most: u64) {
         if !(least..=most).contains(&value) {
             self.refuse(&path, format!("expected {least} to {most}, found {value}"));
         }

@@ -28,6 +28,7 @@ use crate::agent::api::WriteRequest;
 use crate::http::exec_events::ExecEvents;
 use crate::http::socket_path::SocketPath;
 use crate::model::member::Member;
+use crate::reconcile::fleet::plan::FleetPlan;
 
 /// How long an agent may take to accept and to answer what it knows by itself.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -216,6 +217,14 @@ impl ApiClient {
         url.query_pairs_mut().append_pair("limit", &limit.to_string());
         let response = self.send(Method::GET, url, None::<&()>, Some(ANSWER_TIMEOUT)).await?;
         read(response, "document log").await
+    }
+
+    /// What the members will do about the fleet.
+    ///
+    /// # Errors
+    /// As [`ClientError`] says.
+    pub async fn plan(&self) -> Result<FleetPlan, ClientError> {
+        self.get(&["plan"]).await
     }
 
     /// The invitations that still hold.

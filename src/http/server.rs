@@ -47,6 +47,7 @@ use crate::agent::peer::client::Duplex;
 use crate::agent::services::Services;
 use crate::config::home::Home;
 use crate::http::socket_path::SocketPath;
+use crate::reconcile::fleet::plan::FleetPlan;
 
 /// Largest request body, in bytes.
 const BODY_SIZE_MAX: usize = 4 * 1024 * 1024;
@@ -75,6 +76,7 @@ fn router(services: Services) -> Router {
         .route("/v1/rejoin", post(rejoin))
         .route("/v1/document", get(document).post(write))
         .route("/v1/document/log", get(log))
+        .route("/v1/plan", get(plan))
         .route("/v1/tickets", get(tickets).post(create_ticket))
         .route("/v1/tickets/{id}", delete(revoke_ticket))
         .route("/v1/ssh/{node}", get(ssh_info))
@@ -162,6 +164,10 @@ async fn document(State(services): State<Services>) -> Answer<Value> {
 async fn write(State(services): State<Services>, bytes: Bytes) -> Result<Response, Refusal> {
     let request: WriteRequest = body(&bytes)?;
     Ok(ask(&services, |reply| Command::Write(request, reply)).await?.into_response())
+}
+
+async fn plan(State(services): State<Services>) -> Answer<FleetPlan> {
+    Ok(Json(services.plan().await?))
 }
 
 #[derive(Deserialize)]

@@ -34,6 +34,9 @@ pub enum Action {
         server_type: String,
         /// Its labels.
         labels: Labels,
+        /// Milliseconds that it lives; none for as long as nobody destroys it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        ttl_ms: Option<u64>,
     },
     /// Take a machine over: provision it, put the agent on it, admit it.
     Slave {
@@ -85,8 +88,12 @@ impl fmt::Display for Action {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Found { cluster } => write!(formatter, "found cluster {cluster}"),
-            Self::Create { name, compute_type, server_type, .. } => {
-                write!(formatter, "create machine {name} on {compute_type} as {server_type}")
+            Self::Create { name, compute_type, server_type, ttl_ms, .. } => {
+                write!(formatter, "create machine {name} on {compute_type} as {server_type}")?;
+                match ttl_ms {
+                    Some(ttl) => write!(formatter, " for {} s", ttl.div_ceil(1_000)),
+                    None => Ok(()),
+                }
             }
             Self::Slave { name, destination, via, server_type, provision, join, .. } => {
                 let mut machine = match (name, destination) {

@@ -95,6 +95,29 @@ impl Selector {
             })
     }
 
+    /// Its `KEY=VALUE` terms.
+    pub fn equalities(&self) -> impl Iterator<Item = (&str, &str)> {
+        let equal = self.terms.iter().filter(|term| term.equal);
+        equal.map(|term| (term.key.as_str(), term.value.as_str()))
+    }
+
+    /// The value that `key` must have, when there is one.
+    #[must_use]
+    pub fn equal_to(&self, key: &str) -> Option<&str> {
+        self.equalities().find(|(named, _)| *named == key).map(|(_, value)| value)
+    }
+
+    /// The keys of all its terms.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        self.terms.iter().map(|term| term.key.as_str())
+    }
+
+    /// The names and ids in it.
+    #[must_use]
+    pub fn names(&self) -> &[String] {
+        &self.names
+    }
+
     /// Whether this selector means everything.
     #[must_use]
     pub fn is_empty(&self) -> bool {

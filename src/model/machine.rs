@@ -15,6 +15,8 @@ use crate::model::identity::NodeId;
 use crate::model::label::Labels;
 use crate::model::name::Name;
 use crate::model::time::Timestamp;
+use crate::model::upkeep::Tombstone;
+use crate::model::upkeep::Upkeep;
 
 /// The id of the wish for a machine, written down before the machine is asked for and carried by
 /// the machine as a label: 80 random bits as 16 lower-case base32 digits.
@@ -150,6 +152,9 @@ pub struct MachineRecord {
     /// Its key, once its agent has one.
     #[serde(default)]
     pub node: Option<NodeId>,
+    /// What the members do about it.
+    #[serde(flatten)]
+    pub upkeep: Upkeep,
     /// What a later build says besides.
     #[serde(flatten)]
     pub rest: Map<String, Value>,
@@ -165,11 +170,29 @@ impl MachineRecord {
         self.rest.get(JOIN_KEY) != Some(&Value::Bool(false))
     }
 
+    /// What remains of it when it goes at `now` for `reason`.
+    #[must_use]
+    pub fn tombstone(&self, now: Timestamp, reason: &str, failed: bool) -> Tombstone {
+        Tombstone {
+            name: self.name.clone(),
+            compute_type: self.compute_type.clone(),
+            rule: self.upkeep.rule.clone(),
+            created_at: self.created_at,
+            at: now,
+            reason: reason.to_owned(),
+            failed,
+            rest: Map::new(),
+        }
+    }
+
     /// Says whether the machine is meant to become a member.
     pub fn set_meant_to_join(&mut self, join: bool) {
         self.rest.insert(JOIN_KEY.to_owned(), Value::Bool(join));
     }
 }
+
+/// What remains of machines that went, by the wish for each.
+pub type Tombstones = BTreeMap<IntentId, Tombstone>;
 
 /// The document's machines by the wish for each.
 pub type MachineRecords = BTreeMap<IntentId, MachineRecord>;

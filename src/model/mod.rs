@@ -12,4 +12,6 @@ pub mod name;
 pub mod nat;
 pub mod possession;
 pub mod progress;
+pub mod rule;
 pub mod time;
+pub mod upkeep;

@@ -3,6 +3,7 @@
 
 pub mod destroy;
 pub mod evict;
+pub mod fleet;
 mod names;
 pub mod prune;
 pub mod resolve;

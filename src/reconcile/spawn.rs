@@ -23,6 +23,8 @@ pub struct SpawnRequest {
     pub name: Option<Name>,
     /// Their labels.
     pub labels: Labels,
+    /// Milliseconds that they live; none for as long as nobody destroys them.
+    pub ttl_ms: Option<u64>,
     /// Whether provisioning runs.
     pub provision: bool,
     /// Whether they become members.
@@ -87,6 +89,7 @@ pub fn plan_spawn(
                 compute_type: request.compute_type.clone(),
                 server_type: request.server_type.clone(),
                 labels: request.labels.clone(),
+                ttl_ms: request.ttl_ms,
             },
             reason.clone(),
         );

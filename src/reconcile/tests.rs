@@ -64,6 +64,7 @@ impl Story {
             machine: None,
             access: None,
             node: self.0.members.contains_key(&node(number)).then(|| node(number)),
+            upkeep: crate::model::upkeep::Upkeep::default(),
             rest: serde_json::Map::new(),
         };
         self.0.machines.insert(IntentId::from_bytes([number; 10]), record);
@@ -77,6 +78,7 @@ impl Story {
 
 fn spawn_request() -> SpawnRequest {
     SpawnRequest {
+        ttl_ms: None,
         compute_type: "local".to_owned(),
         server_type: "headless".to_owned(),
         count: 2,

@@ -11,6 +11,7 @@ mod arrows;
 mod cloud;
 mod dependencies;
 mod e2e;
+mod sim;
 mod source;
 mod support;
 mod tidy;

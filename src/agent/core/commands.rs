@@ -65,6 +65,11 @@ impl Core {
             }
             Command::Document(reply) => answer(reply, Ok(self.parts.document.value())),
             Command::Write(request, reply) => self.handle_write(&request, reply),
+            Command::Fleet(reply) => answer(reply, Ok(self.fleet_inputs())),
+            Command::Drives(drives, reply) => {
+                self.set_drives(drives);
+                answer(reply, Ok(()));
+            }
             Command::Log(limit, reply) => answer(reply, Ok(self.log(limit))),
             Command::Tickets(reply) => answer(reply, Ok(self.tickets())),
             Command::CreateTicket(request, reply) => self.create_ticket(&request, reply),

@@ -159,7 +159,7 @@ impl Core {
             arch: std::env::consts::ARCH.to_owned(),
             joined_at: file.joined_at.unwrap_or(self.started_at),
             started_at: self.started_at,
-            rest: serde_json::Map::default(),
+            rest: self.fleet_facts(),
         };
         if last == Some(&facts) && !self.facts_outdated {
             return;
@@ -231,6 +231,10 @@ impl Core {
         peers_max: usize,
         reply: Reply<Bootstrap>,
     ) {
+        if let Some(withdrawn) = request.intent.and_then(|intent| self.withdrawn(intent)) {
+            let _ = reply.send(Err(withdrawn));
+            return;
+        }
         let admissions = &self.roster().members;
         let name = match admissions.get(&request.node) {
             Some(known) => known.name.clone(),

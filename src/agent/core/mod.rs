@@ -1,6 +1,7 @@
 //! The agent's state and what changes it. One task owns all of it; nothing here waits.
 
 mod commands;
+mod fleet;
 mod introduction;
 mod looking;
 mod membership;
@@ -35,6 +36,7 @@ use crate::agent::interface::Interface;
 use crate::agent::machine_file::MachineFile;
 use crate::agent::names::service::NameHandle;
 use crate::agent::peer::client::PeerClient;
+use crate::agent::reconcile::Tending;
 use crate::agent::storage::Storage;
 use crate::config::document::Document;
 use crate::config::home::Home;
@@ -95,6 +97,8 @@ pub struct Parts {
     pub directory: Arc<Directory>,
     /// The door to this very agent.
     pub handle: AgentHandle,
+    /// Who tends the fleet is told of changes.
+    pub tending: Tending,
     /// Monotonic time.
     pub clock: Clock,
     /// Addresses of this machine at which its socket can be reached.
@@ -149,6 +153,8 @@ pub struct Core {
     roster: OnceCell<Roster>,
     /// Callers that wait for a member's echo.
     questions: BTreeMap<EchoToken, Reply<EchoReport>>,
+    /// The compute types that this machine can drive, once that is known.
+    drives: Option<BTreeMap<String, String>>,
     /// The operating system's name.
     os: String,
     inbox: mpsc::Sender<Inbox>,
@@ -207,6 +213,7 @@ impl Core {
             facts_problem: None,
             roster: OnceCell::new(),
             questions: BTreeMap::new(),
+            drives: None,
             os: crate::agent::machine::os_name(),
             inbox,
             parts,
@@ -278,6 +285,7 @@ impl Core {
         if self.refresh_at.is_some_and(|due| due <= now) {
             self.refresh_at = None;
             self.refresh_members();
+            self.parts.tending.changed.notify_one();
             let took = self.now().since(now);
             self.refresh_delay = (took * REFRESH_SHARE).max(REFRESH_DELAY);
         }

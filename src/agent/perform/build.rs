@@ -24,6 +24,7 @@ use crate::compute::Compute;
 use crate::model::cluster::ClusterId;
 use crate::model::machine::IntentId;
 use crate::model::machine::MachineRecord;
+use crate::model::upkeep::Tombstone;
 
 /// What a build left: an outcome a machine, and the cluster's door when it has one.
 pub struct Built {
@@ -53,10 +54,11 @@ impl Performer {
     /// When the wishes cannot be written down or a back-end does not exist; nothing is done then.
     pub async fn build(
         &self,
-        jobs: Vec<MachineJob>,
+        mut jobs: Vec<MachineJob>,
         door: Option<Arc<dyn Door>>,
     ) -> Result<Built, Failure> {
         let computes = self.computes(&jobs)?;
+        set_scopes(&mut jobs, &computes).await;
         let founder = if door.is_none() { jobs.iter().position(|job| job.join) } else { None };
         let (cluster_id, founding) = if let Some(door) = &door {
             (cluster_of(door.as_ref()).await?, None)
@@ -115,6 +117,23 @@ impl Performer {
     }
 }
 
+/// Says of each machine to be made from where it will be seen.
+async fn set_scopes(jobs: &mut [MachineJob], computes: &BTreeMap<String, Arc<dyn Compute>>) {
+    for (name, compute) in computes {
+        let mut made = jobs.iter_mut().filter(|job| {
+            job.record.compute_type == *name
+                && job.origin == Origin::Backend
+                && job.record.upkeep.scope.is_none()
+        });
+        let Some(first) = made.next() else { continue };
+        // One that cannot say fails soon enough.
+        let Ok(scope) = compute.scope().await else { continue };
+        for job in std::iter::once(first).chain(made) {
+            job.record.upkeep.scope = Some(scope.clone());
+        }
+    }
+}
+
 async fn run_all(site: &Arc<Site>, jobs: Vec<MachineJob>, founder: Option<usize>) -> Vec<Outcome> {
     // The others wait for the founder, so it must not wait for a permit behind them.
     let mut first = founder.and_then(|_| Arc::clone(&site.permits).try_acquire_owned().ok());
@@ -153,12 +172,38 @@ async fn cluster_of(door: &dyn Door) -> Result<ClusterId, Failure> {
 /// Jobs whose wish must be known before anything is asked for. A machine that is there already
 /// cannot be lost; its record is written once its name is known.
 fn wished(jobs: &[MachineJob]) -> impl Iterator<Item = &MachineJob> {
-    jobs.iter().filter(|job| job.origin == Origin::Backend)
+    jobs.iter().filter(|job| job.origin == Origin::Backend && !job.is_wished)
 }
 
 /// The change that writes a wish down.
 pub(super) fn wish(intent: IntentId, record: &MachineRecord) -> DocumentChange {
     DocumentChange::Set { path: format!("machines.{intent}"), value: json!(record) }
+}
+
+/// What is written about a machine that is there. Of one that was wished for, only what is new: what
+/// somebody else has written about it meanwhile stands.
+pub(super) fn arrival(job: &MachineJob, record: &MachineRecord) -> Vec<DocumentChange> {
+    if job.origin != Origin::Backend {
+        return vec![wish(job.intent, record)];
+    }
+    let set = |key: &str, value| DocumentChange::Set {
+        path: format!("machines.{}.{key}", job.intent),
+        value,
+    };
+    vec![
+        set("name", json!(record.name)),
+        set("node", json!(record.node)),
+        set("machine", json!(record.machine)),
+        set("access", json!(record.access)),
+    ]
+}
+
+/// The changes that take a machine out and keep it out.
+pub(super) fn gone(intent: IntentId, tombstone: &Tombstone) -> Vec<DocumentChange> {
+    vec![
+        DocumentChange::Set { path: format!("retired.{intent}"), value: json!(tombstone) },
+        DocumentChange::Unset { path: format!("machines.{intent}") },
+    ]
 }
 
 async fn write_wishes(door: &dyn Door, jobs: &[MachineJob]) -> Result<(), Failure> {

@@ -19,6 +19,7 @@ use crate::reconcile::world::ADOPTED;
 
 /// A machine to make or to take over.
 #[derive(Debug, Clone, PartialEq)]
+#[allow(clippy::struct_excessive_bools)] // Each says one thing that holds or not, in any mixture.
 pub struct MachineJob {
     /// The wish.
     pub intent: IntentId,
@@ -28,6 +29,8 @@ pub struct MachineJob {
     pub is_named: bool,
     /// Where it comes from.
     pub origin: Origin,
+    /// Whether its wish stands in the document, and is somebody else's to withdraw.
+    pub is_wished: bool,
     /// Whether provisioning runs.
     pub provision: bool,
     /// Whether it joins.
@@ -87,7 +90,7 @@ pub fn machine_jobs(plan: &Plan, known: &MachineRecords, now: Timestamp) -> Vec<
 
 fn machine_job(plan: &Plan, action: &Action, now: Timestamp) -> Option<MachineJob> {
     match action {
-        Action::Create { intent, name, compute_type, server_type, labels } => {
+        Action::Create { intent, name, compute_type, server_type, labels, ttl_ms } => {
             let slaved = plan.steps.iter().find_map(|step| match step.action {
                 Action::Slave { intent: of, provision, join, .. } if of == *intent => {
                     Some((provision, join))
@@ -95,9 +98,18 @@ fn machine_job(plan: &Plan, action: &Action, now: Timestamp) -> Option<MachineJo
                 _ => None,
             });
             let (provision, join) = slaved.unwrap_or((false, false));
-            let record = record(name, compute_type, server_type, labels, now, join);
+            let mut record = record(name, compute_type, server_type, labels, now, join);
+            record.upkeep.expires_at = ttl_ms.map(|ttl| now.after(Duration::from_millis(ttl)));
             let origin = Origin::Backend;
-            Some(MachineJob { intent: *intent, record, is_named: true, origin, provision, join })
+            Some(MachineJob {
+                intent: *intent,
+                record,
+                is_named: true,
+                origin,
+                is_wished: false,
+                provision,
+                join,
+            })
         }
         Action::Slave {
             intent,
@@ -122,6 +134,7 @@ fn machine_job(plan: &Plan, action: &Action, now: Timestamp) -> Option<MachineJo
                 record,
                 is_named: name.is_some(),
                 origin: Origin::Host { destination: destination.clone(), via: via.clone() },
+                is_wished: false,
                 provision: *provision,
                 join: *join,
             })
@@ -147,6 +160,7 @@ fn record(
         machine: None,
         access: None,
         node: None,
+        upkeep: crate::model::upkeep::Upkeep::default(),
         rest: serde_json::Map::default(),
     };
     if !join {

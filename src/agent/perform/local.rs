@@ -15,6 +15,7 @@ use crate::agent::initialise::InitReply;
 use crate::agent::machine_file::InitRequest;
 use crate::agent::supervise::rotate_log;
 use crate::config::home::Home;
+use crate::model::name::Name;
 
 /// A local machine's step that failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -76,7 +77,31 @@ pub async fn adopt(home: Home, bootstrap: Bootstrap, at_work: AtWork) -> Result<
 /// As [`LocalError`] says.
 pub fn start(home: &Home) -> Result<u64, LocalError> {
     let step = "start its agent";
-    let log_path = home.log_file();
+    let mut command = own_program(home, home, step)?;
+    let log_start = std::fs::metadata(home.log_file()).map_or(0, |metadata| metadata.len());
+    command.args(["agent", "supervise"]);
+    run_apart(command, step)?;
+    Ok(log_start)
+}
+
+/// Has the machine `name`, whose agent runs in `own`, destroyed by a process of its own: what
+/// destroys it ends that agent, too. `operator` is the home from which machines are made.
+///
+/// # Errors
+/// As [`LocalError`] says.
+pub fn destroy_from_outside(operator: &Home, own: &Home, name: &Name) -> Result<(), LocalError> {
+    let step = "begin its end";
+    let mut command = own_program(operator, own, step)?;
+    let socket = format!("unix:{}", own.socket_file().display());
+    command.args(["--connect", &socket, "destroy", name.as_str(), "--yes"]);
+    // The end of the agent's process group is not the end of this one.
+    command.process_group(0);
+    run_apart(command, step)
+}
+
+/// This very program with `home`, writing into the log of the agent in `own`.
+fn own_program(home: &Home, own: &Home, step: &'static str) -> Result<Command, LocalError> {
+    let log_path = own.log_file();
     rotate_log(&log_path).map_err(|error| failed(step)(&error))?;
     let log = OpenOptions::new()
         .create(true)
@@ -85,19 +110,22 @@ pub fn start(home: &Home) -> Result<u64, LocalError> {
         .open(&log_path)
         .map_err(|error| failed(step)(&error))?;
     let errors = log.try_clone().map_err(|error| failed(step)(&error))?;
-    let log_start = log.metadata().map_or(0, |metadata| metadata.len());
-    Command::new("/proc/self/exe")
+    let mut command = Command::new("/proc/self/exe");
+    command
         .arg0("raptor")
         .arg("--home")
         .arg(home.root())
-        .args(["agent", "supervise"])
         .env_remove("RAPTOR_HOME")
         .env_remove("RAPTOR_CLUSTER")
         .current_dir("/")
         .stdin(Stdio::null())
         .stdout(log)
-        .stderr(errors)
-        .spawn()
-        .map_err(|error| failed(step)(&error))?;
-    Ok(log_start)
+        .stderr(errors);
+    Ok(command)
+}
+
+fn run_apart(command: Command, step: &'static str) -> Result<(), LocalError> {
+    // The runtime looks after it when it ends before this program does.
+    let started = tokio::process::Command::from(command).spawn();
+    started.map(drop).map_err(|error| failed(step)(&error))
 }

@@ -10,12 +10,14 @@ use std::time::Instant;
 
 use crate::agent::api::AdmitRequest;
 use crate::agent::api::Bootstrap;
-use crate::agent::api::DocumentChange;
+use crate::agent::clock::wall_clock;
 use crate::agent::error::chain;
 use crate::agent::machine_file::Description;
 use crate::agent::machine_file::FoundRequest;
 use crate::agent::machine_file::InitRequest;
 use crate::agent::perform::build::Site;
+use crate::agent::perform::build::arrival;
+use crate::agent::perform::build::gone;
 use crate::agent::perform::build::wish;
 use crate::agent::perform::build::write;
 use crate::agent::perform::crowd::Turn;
@@ -256,7 +258,7 @@ impl Site {
             record.name = name.clone();
         }
         let news = format!("machine {} is there", record.name);
-        write(cluster.as_ref(), &news, vec![wish(job.intent, &record)]).await?;
+        write(cluster.as_ref(), &news, arrival(job, &record)).await?;
         self.performer.progress().stage(&job.title(), "waiting for the members to see it");
         reached.end_turn();
         wait_while_others_come(cluster.as_ref(), node, || self.crowd.is_working()).await
@@ -308,10 +310,9 @@ impl Site {
                 return;
             }
         }
-        if let Some(door) = &door {
-            let path = format!("machines.{}", job.intent);
+        if let Some(door) = door.filter(|_| !job.is_wished) {
             let note = format!("machine {} failed", job.record.name);
-            let changes = vec![DocumentChange::Unset { path }];
+            let changes = gone(job.intent, &job.record.tombstone(wall_clock(), "it failed", true));
             if write(door.as_ref(), &note, changes).await.is_ok() {
                 undone.push("the wish was withdrawn".to_owned());
             }

@@ -9,7 +9,9 @@ use tokio::task::JoinSet;
 
 use crate::agent::api::DocumentChange;
 use crate::agent::api::WriteRequest;
+use crate::agent::clock::wall_clock;
 use crate::agent::error::chain;
+use crate::agent::perform::build::gone;
 use crate::agent::perform::door::Door;
 use crate::agent::perform::door::DoorError;
 use crate::agent::perform::job::Failure;
@@ -21,6 +23,7 @@ use crate::model::cluster::ClusterId;
 use crate::model::identity::NodeId;
 use crate::model::machine::IntentId;
 use crate::model::name::Name;
+use crate::model::upkeep::Tombstone;
 
 /// One machine's share of a plan that takes machines away.
 #[derive(Debug, Clone)]
@@ -161,7 +164,8 @@ impl Performer {
             }
         }
         if let (Some(intent), Some(door)) = (job.forget, &door) {
-            forget(door.as_ref(), name, intent).await?;
+            let changes = vec![DocumentChange::Unset { path: format!("machines.{intent}") }];
+            write_off(door.as_ref(), name, changes).await?;
         }
         let Some((intent, compute_type)) = &job.destroy else { return Ok(()) };
         self.progress().stage(name, &format!("destroying it on {compute_type}"));
@@ -178,17 +182,33 @@ impl Performer {
             compute.destroy(&machine).await.map_err(failed)?;
         }
         match door {
-            Some(door) => forget(door.as_ref(), name, *intent).await,
+            Some(door) => {
+                let now = wall_clock();
+                let tombstone = Tombstone {
+                    name: job.name.clone(),
+                    compute_type: compute_type.clone(),
+                    rule: None,
+                    created_at: now,
+                    at: now,
+                    reason: "a person destroyed it".to_owned(),
+                    failed: false,
+                    rest: serde_json::Map::new(),
+                };
+                write_off(door.as_ref(), name, gone(*intent, &tombstone)).await
+            }
             None => Ok(()),
         }
     }
 }
 
 /// Takes a machine's record out of the document. A cluster that is gone has none.
-async fn forget(door: &dyn Door, name: &str, intent: IntentId) -> Result<(), Failure> {
-    let change = DocumentChange::Unset { path: format!("machines.{intent}") };
+async fn write_off(
+    door: &dyn Door,
+    name: &str,
+    changes: Vec<DocumentChange>,
+) -> Result<(), Failure> {
     let note = format!("machine {name} is gone");
-    match door.write(WriteRequest { note, changes: vec![change] }).await {
+    match door.write(WriteRequest { note, changes }).await {
         Ok(()) | Err(DoorError::Unreachable(_)) => Ok(()),
         Err(error) => Err(Failure::at("forget its record", chain(&error))),
     }

@@ -66,7 +66,7 @@ impl Machine {
     async fn start(&mut self) {
         let started = start(self.home(), AgentSettings::default()).await.unwrap();
         self.services = Some(started.services.clone());
-        self.task = Some(tokio::spawn(async move { Box::pin(started.run()).await.1 }));
+        self.task = Some(tokio::spawn(async move { Box::pin(started.run(None)).await.1 }));
     }
 
     fn handle(&self) -> &AgentHandle {

@@ -25,8 +25,11 @@ pub mod join;
 pub mod members;
 pub mod mesh;
 pub mod ping;
+pub mod plan;
 pub mod proxy;
 pub mod prune;
+pub mod rule;
+pub mod scale;
 pub mod slave;
 pub mod spawn;
 pub mod ssh;
@@ -122,6 +125,9 @@ async fn dispatch(
         Command::Prune(_) => prune::run(invocation, interrupt).await,
         Command::Clean(_) => clean::run(invocation).await,
         Command::Compute(command) => compute::run(invocation, command).await,
+        Command::Plan(_) => plan::run(invocation).await,
+        Command::Scale(arguments) => scale::run(invocation, arguments).await,
+        Command::Rule(command) => rule::run(invocation, command).await,
         Command::Config(command) => config::run(invocation, command).await,
         Command::Context(command) => context::run(invocation, command),
         Command::Agent(command) => Box::pin(agent::run(invocation, command)).await,

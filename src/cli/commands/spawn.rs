@@ -1,5 +1,7 @@
 //! `raptor spawn`
 
+use std::time::Duration;
+
 use clap::Args;
 
 use crate::cli::commands::compute;
@@ -9,6 +11,7 @@ use crate::cli::exit_status::ExitStatus;
 use crate::cli::interrupt::Interrupt;
 use crate::cli::invocation::Invocation;
 use crate::cli::outfit::OutfitArguments;
+use crate::cli::output::duration;
 use crate::cli::perform;
 use crate::cli::perform::Done;
 use crate::cli::perform::Request;
@@ -24,6 +27,7 @@ use crate::model::name::Name;
   raptor spawn --count 3
   raptor spawn --compute-type docker --count 2 --label zone=home
   raptor spawn --name web-1
+  raptor spawn --count 3 --ttl 2h        a cluster for one test run
   raptor spawn --count 5 --dry-run")]
 pub struct SpawnArguments {
     /// The back-end [default: default_compute_type of the configuration]
@@ -47,6 +51,10 @@ pub struct SpawnArguments {
     #[command(flatten)]
     pub outfit: OutfitArguments,
 
+    /// How long they live: their end is announced in `status`, then the members destroy them
+    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
+    pub ttl: Option<Duration>,
+
     /// Only say whether the back-end could boot machines
     #[arg(long)]
     pub check_available: bool,
@@ -60,6 +68,7 @@ impl From<SpawnArguments> for SpawnRequest {
             server_type: arguments.outfit.server_type,
             count: arguments.count,
             name: arguments.name,
+            ttl: arguments.ttl,
             provision: !arguments.outfit.no_provision,
             join: !arguments.outfit.no_join,
         }

@@ -29,11 +29,18 @@ pub struct StatusArguments {}
 /// # Errors
 /// No agent answers.
 pub async fn run(invocation: &Invocation) -> Result<ExitStatus, CliError> {
-    let status = connection::open(invocation).await?.status;
+    let connection = connection::open(invocation).await?;
+    let (status, plan) = (connection.status, connection.client.plan().await.ok());
     if invocation.format.is_json() {
-        print_json(&status)?;
+        let mut told = serde_json::to_value(&status)
+            .map_err(|error| CliError::bug(format!("the status has no JSON form: {error}")))?;
+        told["fleet"] = serde_json::json!(plan);
+        print_json(&told)?;
     } else {
         print(&text(&status, SystemTime::now().into()))?;
+        for line in plan.unwrap_or_default().to_string().lines() {
+            print(&format!("{}\n", printable(line)))?;
+        }
     }
     Ok(ExitStatus::DONE)
 }

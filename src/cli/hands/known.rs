@@ -258,6 +258,7 @@ fn record(machine: &Machine, compute_type: &str) -> MachineRecord {
         machine: Some(machine.id.clone()),
         access: machine.access.clone(),
         node: None,
+        upkeep: crate::model::upkeep::Upkeep::default(),
         rest: serde_json::Map::default(),
     }
 }

@@ -10,10 +10,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::agent::api::DocumentChange;
+use crate::agent::api::WriteRequest;
 use crate::agent::clock;
 use crate::agent::clock::wall_clock;
 use crate::agent::perform::build::Built;
 use crate::agent::perform::door::Door;
+use crate::agent::perform::door::DoorError;
 use crate::agent::perform::founding::Founding;
 use crate::agent::perform::job;
 use crate::agent::perform::job::Failure;
@@ -164,6 +167,7 @@ fn spawn_request(known: &Known, request: &SpawnRequest, cluster: Name) -> spawn:
         count_max: SPAWN_COUNT_MAX,
         name: request.name.clone(),
         labels: request.labels.clone(),
+        ttl_ms: request.ttl.map(|ttl| u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX)),
         provision: request.provision,
         join: request.join,
         cluster,
@@ -228,6 +232,12 @@ pub async fn perform(
             Some(spared) => (Some(spared.status.node), Some(self::door(&spared))),
             None => (known.world.executor, door),
         };
+        if matches!(request, Request::Destroy(DestroyRequest { all: true, .. }))
+            && !known.config.rules.is_empty()
+            && let Some(door) = &door
+        {
+            pause(door.as_ref()).await?;
+        }
         let outcomes = performer.retire(&plan, cluster_id, executor, door).await;
         known.forget(invocation, &plan, &outcomes);
         return Ok(outcomes.into_iter().map(outcome).collect());
@@ -240,6 +250,17 @@ pub async fn perform(
 
 fn door(connection: &Connection) -> Arc<dyn Door> {
     Arc::new(ApiDoor::new(connection.client.clone()))
+}
+
+/// While everything goes, nobody is to replace what is gone.
+async fn pause(door: &dyn Door) -> Result<(), CliError> {
+    let path = "config.fleet.paused".to_owned();
+    let changes = vec![DocumentChange::Set { path, value: true.into() }];
+    let request = WriteRequest { note: "destroy --all: pause the rules".to_owned(), changes };
+    match door.write(request).await {
+        Ok(()) | Err(DoorError::Unreachable(_)) => Ok(()),
+        Err(error) => Err(user(&error)),
+    }
 }
 
 fn settings(invocation: &Invocation, known: &Known, request: &Request) -> PerformSettings {

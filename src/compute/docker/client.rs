@@ -102,13 +102,25 @@ impl Client {
 
     /// The engine's version.
     pub(super) async fn engine_version(&self) -> Result<String, Cause> {
-        let call = Call::new(&["version", "--format", "{{json .}}"]);
-        let command = self.command_text(&call);
-        let answer = self.run(call).await?;
-        let version: Value =
-            serde_json::from_slice(&answer).map_err(|source| Cause::Answer { command, source })?;
+        let version = self.told("version").await?;
         let text = version.pointer("/Server/Version").and_then(Value::as_str);
         Ok(text.unwrap_or("of an unknown version").to_owned())
+    }
+
+    /// What tells the engine from others; of one that has no id (podman), its host's name.
+    pub(super) async fn engine_id(&self) -> Result<String, Cause> {
+        let told = self.told("info").await?;
+        let id = told.get("ID").or_else(|| told.pointer("/host/hostname")).and_then(Value::as_str);
+        Ok(id.unwrap_or_default().to_owned())
+    }
+
+    /// All that one of the client's commands says.
+    async fn told(&self, command: &str) -> Result<Value, Cause> {
+        let arguments = [command, "--format", "{{json .}}"];
+        let call = Call::new(&arguments);
+        let command = self.command_text(&call);
+        let answer = self.run(call).await?;
+        serde_json::from_slice(&answer).map_err(|source| Cause::Answer { command, source })
     }
 
     fn command_text(&self, call: &Call<'_>) -> String {

@@ -53,7 +53,7 @@ impl Document {
 
     /// Takes in blobs that this machine stored after it had checked them. Their signatures are not
     /// checked again; everything else is. Gives back what does not fit.
-    pub(crate) fn restore(&mut self, blobs: Vec<Blob>) -> Vec<DocumentError> {
+    pub fn restore(&mut self, blobs: Vec<Blob>) -> Vec<DocumentError> {
         let mut refused = Vec::new();
         let mut accepted = Vec::new();
         for blob in blobs {

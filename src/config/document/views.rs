@@ -12,15 +12,18 @@ use serde_json::{Map, Value};
 use crate::config::document::{Document, tree};
 use crate::config::path::Path;
 use crate::model::identity::NodeId;
-use crate::model::machine::{IntentId, MachineRecord, MachineRecords};
+use crate::model::machine::{IntentId, MachineRecord, MachineRecords, Tombstones};
 use crate::model::member::Role;
 use crate::model::name::Name;
 use crate::model::time::Timestamp;
+use crate::model::upkeep::Tombstone;
 
 /// Top-level key of the members' admissions, by node id.
 pub const MEMBERS: &str = "members";
 /// Top-level key of the machine records, by intent id.
 pub const MACHINES: &str = "machines";
+/// Top-level key of what remains of machines that went, by intent id.
+pub const RETIRED: &str = "retired";
 /// Top-level key of the open invitations, by ticket id.
 pub const TICKETS: &str = "tickets";
 /// Top-level key of the known SSH host keys, by host.
@@ -97,6 +100,12 @@ impl Document {
         self.records::<IntentId, MachineRecord>(MACHINES, &mut Vec::new())
     }
 
+    /// What remains of machines that went.
+    #[must_use]
+    pub fn retired(&self) -> Tombstones {
+        self.records::<IntentId, Tombstone>(RETIRED, &mut Vec::new())
+    }
+
     /// The invitations by id, expired ones included.
     #[must_use]
     pub fn tickets(&self) -> BTreeMap<String, TicketRecord> {
@@ -124,6 +133,7 @@ impl Document {
         let mut malformed = Vec::new();
         self.records::<NodeId, Admission>(MEMBERS, &mut malformed);
         self.records::<IntentId, MachineRecord>(MACHINES, &mut malformed);
+        self.records::<IntentId, Tombstone>(RETIRED, &mut malformed);
         self.records::<String, TicketRecord>(TICKETS, &mut malformed);
         self.records::<String, Vec<String>>(HOST_KEYS, &mut malformed);
         malformed

@@ -13,6 +13,8 @@ use crate::config::schema::compute::{ComputeType, ServerType};
 use crate::config::schema::sections::{
     ClusterConfig, DnsConfig, MembershipConfig, MeshConfig, ProvisionConfig, SpawnConfig, SshConfig,
 };
+use crate::model::rule::FleetLimits;
+use crate::model::rule::Rules;
 
 /// Version of the configuration that this build reads and writes.
 pub const CONFIG_VERSION: u32 = 1;
@@ -46,6 +48,10 @@ pub struct Config {
     pub spawn: SpawnConfig,
     /// Taking machines over.
     pub provision: ProvisionConfig,
+    /// What must hold about the fleet, by name. Only what the document says counts.
+    pub rules: Rules,
+    /// Bounds of the whole fleet. Only what the document says counts.
+    pub fleet: FleetLimits,
     /// Your own values: kept, replicated, and never looked at by raptor.
     pub user: Map<String, Value>,
 }
@@ -65,6 +71,8 @@ impl Default for Config {
             ssh: SshConfig::default(),
             spawn: SpawnConfig::default(),
             provision: ProvisionConfig::default(),
+            rules: Rules::new(),
+            fleet: FleetLimits::default(),
             user: Map::new(),
         }
     }

@@ -8,6 +8,7 @@
 mod crash;
 mod doors;
 mod entering;
+mod fleet;
 mod hosts;
 mod leaving;
 mod local;
@@ -17,6 +18,7 @@ mod names;
 mod namespaces;
 mod refusals;
 mod settings;
+mod survivors;
 mod terminal;
 
 use serde_json::Value;

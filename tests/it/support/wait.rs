@@ -36,6 +36,20 @@ pub fn try_wait_until<T, E>(
     }
 }
 
+/// Looks for as long as `time`: what is seen must hold all along.
+///
+/// # Panics
+/// With what was seen instead.
+pub fn stays<E: Display>(time: Duration, what: &str, mut look: impl FnMut() -> Result<(), E>) {
+    let end = Instant::now() + time;
+    while Instant::now() < end {
+        if let Err(seen) = look() {
+            panic!("not for all of {time:?}: {what}; seen: {seen}");
+        }
+        thread::sleep(POLL_INTERVAL);
+    }
+}
+
 /// Lets time pass, for what must happen at a moment that the test draws.
 pub fn pass(time: Duration) {
     thread::sleep(time);

@@ -21,7 +21,7 @@ use crate::config::path::Path;
 
 mod difference;
 mod edit;
-mod write;
+pub(super) mod write;
 
 /// The configuration: what is wanted, on every machine the same
 ///

@@ -1,0 +1,258 @@
+//! The loop that keeps the rules: looks, plans, and does this member's share, whenever something
+//! has changed.
+//!
+//! What is decided and which step is next is `reconcile`'s affair; what the steps do, `perform`'s.
+
+mod door;
+mod hands;
+pub mod sight;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::sync::mpsc;
+use tokio::sync::oneshot;
+use tokio::sync::watch;
+
+use crate::agent::clock::Clock;
+use crate::agent::clock::wall_clock;
+use crate::agent::handle::AgentHandle;
+use crate::agent::handle::Command;
+use crate::agent::perform::door::Doors;
+use crate::agent::reconcile::door::OwnDoor;
+use crate::agent::reconcile::hands::Done;
+use crate::agent::reconcile::hands::Hands;
+use crate::agent::reconcile::hands::kin_home;
+use crate::agent::reconcile::sight::Sight;
+use crate::config::home::Home;
+use crate::config::load;
+use crate::config::module::Modules;
+use crate::model::cluster::Genesis;
+use crate::model::time::Moment;
+use crate::reconcile::fleet::executor::Executor;
+use crate::reconcile::fleet::executor::OrderId;
+use crate::reconcile::fleet::plan::FleetPlan;
+use crate::reconcile::fleet::reconcile;
+
+/// Time between looks while something goes on, while rules hold, and while there are none.
+const BUSY_INTERVAL: Duration = Duration::from_secs(1);
+const CALM_INTERVAL: Duration = Duration::from_secs(15);
+const IDLE_INTERVAL: Duration = Duration::from_secs(300);
+
+/// How often back-ends are asked whether they can be driven.
+const DRIVES_INTERVAL: Duration = Duration::from_secs(300);
+
+/// Least time between two looks: many changes make one.
+const LOOK_DELAY: Duration = Duration::from_millis(20);
+
+/// Machines that one member makes or takes away at the same time.
+const CONCURRENT: usize = 8;
+
+/// Requests for a plan that wait.
+const ASKS: usize = 8;
+
+/// What the loop and the rest of the agent share.
+#[derive(Clone)]
+pub struct Tending {
+    /// Told by the event loop when document or members have changed.
+    pub changed: Arc<Notify>,
+    asks: mpsc::Sender<oneshot::Sender<FleetPlan>>,
+}
+
+/// The loop's end of a [`Tending`].
+pub struct TendingQueue(mpsc::Receiver<oneshot::Sender<FleetPlan>>);
+
+impl Tending {
+    /// Both ends.
+    #[must_use]
+    pub fn new() -> (Self, TendingQueue) {
+        let (asks, queue) = mpsc::channel(ASKS);
+        (Self { changed: Arc::default(), asks }, TendingQueue(queue))
+    }
+
+    /// The plan as it is at this moment; none when nobody tends the fleet here.
+    pub async fn plan(&self) -> Option<FleetPlan> {
+        let (reply, answer) = oneshot::channel();
+        self.asks.send(reply).await.ok()?;
+        answer.await.ok()
+    }
+}
+
+/// Keeps the rules, for one agent.
+pub struct Tender {
+    home: Home,
+    genesis: Genesis,
+    handle: AgentHandle,
+    doors: Arc<dyn Doors>,
+    tending: Tending,
+    queue: TendingQueue,
+    clock: Clock,
+}
+
+impl Tender {
+    /// For the agent in `home` behind `handle`.
+    #[must_use]
+    pub fn new(
+        home: Home,
+        genesis: Genesis,
+        handle: AgentHandle,
+        doors: Arc<dyn Doors>,
+        tending: Tending,
+        queue: TendingQueue,
+    ) -> Self {
+        Self { home, genesis, handle, doors, tending, queue, clock: Clock::start() }
+    }
+
+    /// Runs for as long as the agent does.
+    pub async fn run(self) {
+        let (reports, mut reported) = mpsc::channel(CONCURRENT * 2);
+        // Nobody asks it to stop but by ending it.
+        let (_running, interrupt) = watch::channel(false);
+        let mut work = Work {
+            executor: Executor::new(CONCURRENT),
+            sight: Sight::new(),
+            hands: None,
+            drives_at: Moment::START,
+            reports,
+            interrupt,
+        };
+        let (changed, mut queue) = (Arc::clone(&self.tending.changed), self.queue.0);
+        let tender = Shared {
+            home: self.home,
+            genesis: self.genesis,
+            handle: self.handle,
+            doors: self.doors,
+        };
+        loop {
+            let wait = work.round(&tender, self.clock).await;
+            tokio::select! {
+                () = changed.notified() => {}
+                Some((id, done)) = reported.recv() => work.report(self.clock.now(), id, done),
+                Some(reply) = queue.recv() => {
+                    let plan = work.look(&tender, self.clock.now()).await;
+                    let _ = reply.send(plan.map(|(_, plan)| plan).unwrap_or_default());
+                }
+                () = tokio::time::sleep(wait) => {}
+            }
+            tokio::time::sleep(LOOK_DELAY).await;
+        }
+    }
+}
+
+/// What does not change while an agent runs.
+struct Shared {
+    home: Home,
+    genesis: Genesis,
+    handle: AgentHandle,
+    doors: Arc<dyn Doors>,
+}
+
+/// The work and what is known for it.
+struct Work {
+    executor: Executor,
+    sight: Sight,
+    hands: Option<Hands>,
+    drives_at: Moment,
+    reports: mpsc::Sender<(OrderId, Done)>,
+    interrupt: watch::Receiver<bool>,
+}
+
+type View = crate::reconcile::fleet::view::FleetView;
+
+impl Work {
+    /// Looks, plans, begins what is due; how long until the next look at the latest.
+    async fn round(&mut self, shared: &Shared, clock: Clock) -> Duration {
+        let now = clock.now();
+        let Some((view, plan)) = self.look(shared, now).await else { return BUSY_INTERVAL };
+        if view.has_nothing_to_tend() {
+            return IDLE_INTERVAL;
+        }
+        self.tell_drives(shared, now).await;
+        if let Some(hands) = &self.hands {
+            for order in self.executor.advance(now, &view, &plan) {
+                tracing::info!(step = ?order.step, "fleet: begun");
+                let (hands, reports) = (hands.clone(), self.reports.clone());
+                tokio::spawn(async move {
+                    let done = hands.perform(order.step).await;
+                    let _ = reports.send((order.id, done)).await;
+                });
+            }
+        }
+        let is_calm = plan.actions.is_empty() && plan.waits.is_empty();
+        if is_calm && self.executor.busy().is_empty() { CALM_INTERVAL } else { BUSY_INTERVAL }
+    }
+
+    /// What is known and what follows from it; none while the agent cannot say.
+    async fn look(&mut self, shared: &Shared, now: Moment) -> Option<(View, FleetPlan)> {
+        let inputs = shared.handle.ask(Command::Fleet).await.ok()?;
+        let view = self.sight.view(now, wall_clock(), inputs, self.executor.busy());
+        if self.sight.config_changed() || self.hands.is_none() {
+            self.hands = self.open_hands(shared);
+            self.drives_at = now;
+        }
+        let plan = reconcile(&view);
+        Some((view, plan))
+    }
+
+    fn open_hands(&mut self, shared: &Shared) -> Option<Hands> {
+        let kin = kin_home(&shared.home);
+        let loaded = Modules::load(&kin).and_then(|modules| {
+            let loaded = load::load_with(&modules, &kin, None, Some(self.sight.config_layer()))?;
+            Ok((modules, loaded.config))
+        });
+        let (modules, config) = match loaded {
+            Ok(loaded) => loaded,
+            Err(error) => {
+                tracing::warn!(%error, "the configuration cannot be used to tend the fleet");
+                return None;
+            }
+        };
+        self.sight.set_defaults(&config);
+        let door = OwnDoor::open(shared.handle.clone());
+        let (genesis, doors) = (shared.genesis.clone(), Arc::clone(&shared.doors));
+        let interrupt = self.interrupt.clone();
+        Some(Hands::new(&kin, &shared.home, genesis, config, modules, doors, door, interrupt))
+    }
+
+    /// Finds out what this machine can drive, and has the members told.
+    async fn tell_drives(&mut self, shared: &Shared, now: Moment) {
+        if now < self.drives_at {
+            return;
+        }
+        self.drives_at = now + DRIVES_INTERVAL;
+        let Some(hands) = &self.hands else { return };
+        let performer = hands.performer();
+        let is_local = kin_home(&shared.home) != shared.home;
+        let mut drives = BTreeMap::new();
+        for (name, compute_type) in &performer.config().compute_types {
+            // Local machines live on a computer that has some already, not inside every machine.
+            if !compute_type.available || compute_type.driver == "local" && !is_local {
+                continue;
+            }
+            let Ok(compute) = performer.compute(name) else { continue };
+            match compute.check().await {
+                Ok(_) => {
+                    let scope = compute.scope().await.unwrap_or_default();
+                    drives.insert(name.clone(), scope);
+                }
+                Err(error) => tracing::debug!(%error, "a back-end cannot be driven from here"),
+            }
+        }
+        let _ = shared.handle.ask(|reply| Command::Drives(drives, reply)).await;
+    }
+
+    fn report(&mut self, now: Moment, id: OrderId, done: Done) {
+        match &done.outcome {
+            crate::reconcile::fleet::executor::Outcome::Failed(why) => {
+                tracing::warn!(%why, "fleet: a step failed");
+            }
+            crate::reconcile::fleet::executor::Outcome::Done => {}
+        }
+        if let Some((compute_type, machines)) = done.listed {
+            self.sight.listed(now, compute_type, machines);
+        }
+        self.executor.finished(now, id, &done.outcome);
+    }
+}

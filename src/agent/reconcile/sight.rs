@@ -1,0 +1,190 @@
+//! What the loop has seen, and since when: the parts of a view that no document tells.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::config::layers::strip;
+use crate::config::schema::Config;
+use crate::model::identity::NodeId;
+use crate::model::machine::IntentId;
+use crate::model::machine::Machine;
+use crate::model::machine::MachineRecords;
+use crate::model::machine::Tombstones;
+use crate::model::name::Name;
+use crate::model::time::Moment;
+use crate::model::time::Timestamp;
+use crate::model::upkeep::Lease;
+use crate::reconcile::fleet::view::FleetView;
+use crate::reconcile::fleet::view::Listed;
+use crate::reconcile::fleet::view::Listing;
+use crate::reconcile::fleet::view::SeenMember;
+
+/// What the event loop knows of the fleet.
+#[derive(Debug)]
+pub struct FleetInputs {
+    /// Who looks.
+    pub me: NodeId,
+    /// The machines of the document.
+    pub machines: MachineRecords,
+    /// What remains of those that went.
+    pub tombstones: Tombstones,
+    /// The members.
+    pub members: BTreeMap<NodeId, SeenMember>,
+    /// The document's layer of the configuration.
+    pub config: Value,
+    /// Why this member does not know enough to act.
+    pub half_knowledge: Option<String>,
+}
+
+/// A back-end's last list.
+struct Listings {
+    at: Moment,
+    /// Each machine, and since when it is on the lists.
+    machines: BTreeMap<IntentId, (Name, bool, Moment)>,
+}
+
+/// What was seen. No clock and no files: the simulation sees with the same eyes.
+pub struct Sight {
+    leases: BTreeMap<IntentId, (Lease, Moment)>,
+    listings: BTreeMap<String, Listings>,
+    config: Value,
+    config_changed: bool,
+    default_compute_type: String,
+    default_server_type: String,
+}
+
+impl Default for Sight {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Sight {
+    /// Nothing yet.
+    #[must_use]
+    pub fn new() -> Self {
+        let defaults = Config::default();
+        Self {
+            leases: BTreeMap::new(),
+            listings: BTreeMap::new(),
+            config: Value::Null,
+            config_changed: true,
+            default_compute_type: defaults.default_compute_type,
+            default_server_type: defaults.default_server_type,
+        }
+    }
+
+    /// The document's layer of the configuration.
+    #[must_use]
+    pub fn config_layer(&self) -> &Value {
+        &self.config
+    }
+
+    /// Whether it has changed since this was asked last.
+    pub fn config_changed(&mut self) -> bool {
+        std::mem::take(&mut self.config_changed)
+    }
+
+    /// What is meant where a rule does not say.
+    pub fn set_defaults(&mut self, config: &Config) {
+        self.default_compute_type.clone_from(&config.default_compute_type);
+        self.default_server_type.clone_from(&config.default_server_type);
+    }
+
+    /// A back-end has told what it has.
+    pub fn listed(&mut self, now: Moment, compute_type: String, machines: Vec<Machine>) {
+        let before = self.listings.remove(&compute_type);
+        let since = |intent: &IntentId| {
+            let known = before.as_ref().and_then(|before| before.machines.get(intent));
+            known.map_or(now, |(_, _, since)| *since)
+        };
+        let machines = machines
+            .into_iter()
+            .map(|machine| {
+                (machine.intent, (machine.name, machine.running, since(&machine.intent)))
+            })
+            .collect();
+        self.listings.insert(compute_type, Listings { at: now, machines });
+    }
+
+    /// The view at `now`, which a calendar calls `wall`.
+    pub fn view(
+        &mut self,
+        now: Moment,
+        wall: Timestamp,
+        inputs: FleetInputs,
+        busy: BTreeSet<IntentId>,
+    ) -> FleetView {
+        if inputs.config != self.config {
+            self.config.clone_from(&inputs.config);
+            self.config_changed = true;
+        }
+        let (rules, rules_fault) = section(&self.config, "rules");
+        let (limits, limits_fault) = section(&self.config, "fleet");
+        let settled = inputs.members.values().map(|member| member.status_for).min();
+        FleetView {
+            me: inputs.me,
+            now: wall,
+            rules,
+            limits,
+            default_compute_type: self.default_compute_type.clone(),
+            default_server_type: self.default_server_type.clone(),
+            lease_known_for: self.know_leases(now, &inputs.machines),
+            machines: inputs.machines,
+            tombstones: inputs.tombstones,
+            settled_for: settled.unwrap_or_default(),
+            members: inputs.members,
+            listings: self.show_listings(now),
+            busy,
+            half_knowledge: inputs.half_knowledge.or(rules_fault).or(limits_fault),
+        }
+    }
+
+    fn know_leases(
+        &mut self,
+        now: Moment,
+        machines: &MachineRecords,
+    ) -> BTreeMap<IntentId, Duration> {
+        let mut known = BTreeMap::new();
+        for (intent, record) in machines {
+            let Some(lease) = &record.upkeep.lease else { continue };
+            let earlier = self.leases.remove(intent).filter(|(earlier, _)| earlier == lease);
+            known.insert(*intent, earlier.unwrap_or_else(|| (lease.clone(), now)));
+        }
+        self.leases = known;
+        let ages = self.leases.iter();
+        ages.map(|(intent, (_, since))| (*intent, now.since(*since))).collect()
+    }
+
+    fn show_listings(&self, now: Moment) -> BTreeMap<String, Listing> {
+        let shown = |listings: &Listings| Listing {
+            age: now.since(listings.at),
+            machines: listings
+                .machines
+                .iter()
+                .map(|(intent, (name, running, since))| {
+                    let (name, running) = (name.clone(), *running);
+                    (*intent, Listed { name, running, listed_for: now.since(*since) })
+                })
+                .collect(),
+        };
+        let all = self.listings.iter();
+        all.map(|(compute_type, listings)| (compute_type.clone(), shown(listings))).collect()
+    }
+}
+
+/// A section of the document's layer; its defaults, and what is wrong with it, when it is no such
+/// section.
+fn section<T: DeserializeOwned + Default>(config: &Value, key: &str) -> (T, Option<String>) {
+    let Some(value) = config.get(key) else { return (T::default(), None) };
+    match serde_json::from_value(strip(value)) {
+        Ok(section) => (section, None),
+        Err(error) => {
+            (T::default(), Some(format!("{key} in the document cannot be read: {error}")))
+        }
+    }
+}

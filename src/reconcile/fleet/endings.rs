@@ -1,0 +1,135 @@
+//! Machines that go: the dead are cleared away, and what is to go is given back.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use crate::model::member::Status;
+use crate::reconcile::fleet::census::State;
+use crate::reconcile::fleet::census::Unit;
+use crate::reconcile::fleet::draft::Draft;
+use crate::reconcile::fleet::expiry::is_over;
+use crate::reconcile::fleet::plan::Act;
+use crate::reconcile::fleet::plan::WhyNot;
+
+/// Plans the end of every machine of which it is written that it is to go.
+pub(super) fn carry_out(draft: &mut Draft<'_>) {
+    let needed = needed(draft);
+    for (place, unit) in draft.units.clone().into_iter().enumerate() {
+        if unit.state != State::Going {
+            continue;
+        }
+        match (unit.intent, unit.node) {
+            (Some(intent), _) if needed.contains(&place) => {
+                let act = Act::Keep { intent, name: unit.name.clone() };
+                if let Some(by) = draft.chosen(&intent.to_string(), None) {
+                    draft.push(by, act, None, "fewer than min would live without it");
+                }
+            }
+            (None, Some(node)) => {
+                let act = Act::PutOut { node, name: unit.name.clone() };
+                if let Some(by) = draft.chosen(&node.to_string(), Some(node)) {
+                    draft.push(by, act, None, "its machine is gone");
+                }
+            }
+            _ => give_back(draft, &unit),
+        }
+    }
+}
+
+/// Those that are to go, live, and are needed: two that each retired a surplus, or a person at the
+/// same time, may have taken too many together. The oldest stay. What a person destroyed does not.
+fn needed(draft: &Draft<'_>) -> BTreeSet<usize> {
+    let mut needed = BTreeSet::new();
+    let is_undecided = |unit: &Unit<'_>| {
+        let is_marked_only = unit.intent.is_some_and(|it| !draft.view.tombstones.contains_key(&it));
+        let is_marked_only = is_marked_only && !is_over(draft.view, unit);
+        let lives = unit.member.is_some_and(|member| member.status == Status::Alive);
+        unit.state == State::Going && is_marked_only && lives && !draft.view.limits.paused
+    };
+    for rule in draft.view.rules.values() {
+        let lives =
+            |place: &usize| matches!(draft.units[*place].state, State::Alive | State::Suspect);
+        let alive = draft.counted(rule).iter().filter(|place| lives(place)).count();
+        let lacking = usize::try_from(rule.min).unwrap_or(usize::MAX).saturating_sub(alive);
+        let mut going: Vec<usize> = (0..draft.units.len())
+            .filter(|place| is_undecided(&draft.units[*place]))
+            .filter(|place| rule.select.matches(&draft.units[*place]))
+            .collect();
+        going.sort_by_key(|place| (draft.units[*place].born_at, draft.units[*place].intent));
+        needed.extend(going.into_iter().take(lacking));
+    }
+    needed
+}
+
+fn give_back(draft: &mut Draft<'_>, unit: &Unit<'_>) {
+    let (Some(intent), Some(record)) = (unit.intent, unit.record) else { return };
+    let view = draft.view;
+    let (compute_type, scope) = (&record.compute_type, record.upkeep.scope.as_deref());
+    let by = draft.chosen_destroyer(&intent.to_string(), compute_type, scope, unit.node);
+    let (name, rule) = (unit.name.clone(), record.upkeep.rule.as_deref());
+    let Some(by) = by else {
+        let is_here = unit.node == Some(view.me);
+        if view.actors(|node, _| Some(node) != unit.node).next().is_some() {
+            let driven = view.drivers(compute_type, scope).next().is_some();
+            let (why, message) = if driven {
+                (WhyNot::GoesLast, format!("{name} takes the others away first"))
+            } else {
+                let why = format!("no member that lives can drive {compute_type} where {name} is");
+                (WhyNot::NoBackEnd, why)
+            };
+            draft.wait(rule, why, message);
+        } else if is_here && is_over(view, unit) {
+            let act = Act::End { intent, name };
+            draft.push(view.me, act, rule, "its time is over, and nobody else is left");
+        } else {
+            let message = format!("{name} is the last; `raptor destroy --all` ends the cluster");
+            draft.wait(rule, WhyNot::GoesLast, message);
+        }
+        return;
+    };
+    let reason = match (&record.upkeep.retire, view.tombstones.get(&intent)) {
+        (Some(retire), _) => retire.reason.clone(),
+        (None, Some(tombstone)) => tombstone.reason.clone(),
+        (None, None) => return,
+    };
+    if by == view.me && view.busy.contains(&intent) {
+        return;
+    }
+    let node = unit.node.filter(|node| view.members.contains_key(node));
+    let compute_type = compute_type.clone();
+    draft.push(by, Act::Destroy { intent, name, compute_type, node }, rule, reason);
+}
+
+/// Decides which of the dead, and of the wishes that nobody fulfils, are to go.
+pub(super) fn decide(draft: &mut Draft<'_>) {
+    if draft.view.rules.is_empty() {
+        return;
+    }
+    let patience = Duration::from_millis(draft.view.limits.bury_after_ms);
+    for unit in draft.units.clone() {
+        let Some((intent, record)) = unit.ours() else { continue };
+        let (reason, failed) = match unit.state {
+            State::Stale => ("nobody has made it since it was asked for", true),
+            State::Dead if record.upkeep.stopped_at.is_some() => {
+                if unit.member.is_some_and(|member| member.status_for < patience) {
+                    continue;
+                }
+                ("it is dead, and stands still", false)
+            }
+            State::Dead => {
+                let message = format!(
+                    "{} is dead, but no back-end says that it stands still; `raptor prune` gives \
+                     it back",
+                    unit.name
+                );
+                draft.wait(None, WhyNot::Unsure, message);
+                continue;
+            }
+            _ => continue,
+        };
+        let act = Act::Retire { intent, name: unit.name.clone(), failed };
+        if let Some(by) = draft.chosen(&intent.to_string(), unit.node) {
+            draft.push(by, act, record.upkeep.rule.as_deref(), reason);
+        }
+    }
+}

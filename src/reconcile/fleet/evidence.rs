@@ -1,0 +1,71 @@
+//! What back-ends say of machines whose members are failed: one that stands still need not be waited
+//! for, and only one that stands still is cleared away.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use crate::model::machine::IntentId;
+use crate::model::machine::MachineRecord;
+use crate::reconcile::fleet::census::State;
+use crate::reconcile::fleet::census::Unit;
+use crate::reconcile::fleet::draft::Draft;
+use crate::reconcile::fleet::plan::Act;
+
+/// How often a back-end is asked again about machines that it says run.
+const ASK_AGAIN: Duration = Duration::from_secs(5);
+
+/// Plans what is asked of back-ends about the failed, and notes what they said.
+pub(super) fn gather(draft: &mut Draft<'_>) {
+    if draft.view.rules.is_empty() {
+        return;
+    }
+    let mut asked = BTreeSet::new();
+    for unit in draft.units.clone() {
+        let Some((intent, record)) = unit.ours() else { continue };
+        let is_noted = record.upkeep.stopped_at.is_some();
+        match unit.state {
+            State::Alive if is_noted => {
+                let act = Act::Note { intent, name: unit.name.clone(), stopped: false };
+                if let Some(by) = draft.chosen(&intent.to_string(), None) {
+                    draft.push(by, act, None, "its member answers again");
+                }
+            }
+            State::Unsure { .. } | State::Dead if !is_noted => {
+                ask(draft, &unit, intent, record, &mut asked);
+            }
+            _ => {}
+        }
+    }
+}
+
+fn ask(
+    draft: &mut Draft<'_>,
+    unit: &Unit<'_>,
+    intent: IntentId,
+    record: &MachineRecord,
+    asked: &mut BTreeSet<String>,
+) {
+    let Some(member) = unit.member else { return };
+    let view = draft.view;
+    let (compute_type, scope) = (&record.compute_type, record.upkeep.scope.as_deref());
+    let subject =
+        scope.map_or_else(|| intent.to_string(), |scope| format!("{compute_type} {scope}"));
+    let Some(by) = draft.chosen_driver(&subject, compute_type, scope, unit.node) else { return };
+    // A list from before it failed says nothing about it.
+    let listing = view
+        .listings
+        .get(compute_type)
+        .filter(|listing| by == view.me && listing.age < member.status_for);
+    let stands_still = listing.is_some_and(|listing| match listing.machines.get(&intent) {
+        Some(listed) => !listed.running,
+        // Where it was made is not known, so it may be elsewhere.
+        None => scope.is_some(),
+    });
+    if stands_still {
+        let act = Act::Note { intent, name: unit.name.clone(), stopped: true };
+        draft.push(by, act, None, format!("its member is {}", member.status));
+    } else if listing.is_none_or(|listing| listing.age >= ASK_AGAIN) && asked.insert(subject) {
+        let act = Act::Check { compute_type: compute_type.clone() };
+        draft.push(by, act, None, format!("{} is {}", unit.name, member.status));
+    }
+}

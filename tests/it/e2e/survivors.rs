@@ -1,0 +1,163 @@
+//! The last survivor: of N machines N-1 go, in whatever order, and the one that is left rebuilds.
+//! What exists is read from the back-end's own folders and from `/proc`, not from raptor's word.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::time::Duration;
+use std::time::Instant;
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use super::fleet::{MENDED, cut_off};
+use super::text;
+use crate::support::sandbox::Sandbox;
+use crate::support::wait::{stays, wait_until};
+
+/// How soon the dead are cleared away here, and a surplus is.
+const IMPATIENCE: &str = r#"{"bury_after_ms": 1000, "settle_ms": 2000}"#;
+
+/// The machines that the back-end holds, whether they run or not.
+fn folders(sandbox: &Sandbox) -> BTreeSet<String> {
+    let clusters = fs::read_dir(sandbox.home().join("machines")).into_iter().flatten();
+    let machines = clusters.filter_map(|cluster| fs::read_dir(cluster.ok()?.path()).ok()).flatten();
+    let names = machines.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    names.filter(|name| !name.starts_with('.')).collect()
+}
+
+/// Those that live, as the first agent that answers sees it: the command line knows of no machine
+/// that the members made.
+fn alive(sandbox: &Sandbox) -> BTreeSet<String> {
+    let told = folders(sandbox).into_iter().find_map(|name| {
+        let run = sandbox.raptor_at(&name, ["members", "-o", "json"]).run();
+        serde_json::from_str::<Vec<Value>>(&run.stdout).ok()
+    });
+    let members = told.unwrap_or_default();
+    let living = members.iter().filter(|member| member["status"] == "alive");
+    living.map(|member| text(&member["name"])).collect()
+}
+
+/// Waits until exactly `count` machines exist, all of them alive and each with one agent.
+fn wait_for_exactly(sandbox: &Sandbox, count: usize) -> BTreeSet<String> {
+    wait_until(MENDED, &format!("exactly {count}"), || {
+        let (there, alive) = (folders(sandbox), alive(sandbox));
+        let agents = sandbox.processes_with(&["agent run"]).len();
+        let is_so = there.len() == count && there == alive && agents == count;
+        if is_so { Ok(there) } else { Err(format!("{there:?}, alive {alive:?}, {agents} agents")) }
+    })
+}
+
+fn fleet_of(count: usize) -> Sandbox {
+    let sandbox = Sandbox::new();
+    sandbox.spawn(count);
+    sandbox.raptor(["config", "set", "user.motto", "\"kept\""]).success();
+    sandbox.raptor(["config", "set", "fleet", IMPATIENCE]).success();
+    sandbox.raptor(["scale", &count.to_string()]).success();
+    wait_for_exactly(&sandbox, count);
+    sandbox
+}
+
+#[test]
+#[ignore = "end to end: run by ./runtests.sh"]
+fn whoever_is_left_rebuilds_whatever_the_order() {
+    const COUNT: usize = 4;
+    let sandbox = fleet_of(COUNT);
+    // The founder dies first, then last of those that die, then whoever came after it.
+    for order in [[0, 1, 2, 3], [3, 2, 0, 1], [1, 3, 2, 0], [2, 0, 3, 1]] {
+        let before: Vec<String> = wait_for_exactly(&sandbox, COUNT).into_iter().collect();
+        let (survivor, victims) = order.split_last().unwrap();
+        let started = Instant::now();
+        for victim in victims {
+            cut_off(&sandbox, &before[*victim]);
+        }
+        let survivor = &before[*survivor];
+        let after = wait_until(MENDED, &format!("rebuilt by {survivor}"), || {
+            let alive = alive(&sandbox);
+            let old = before.iter().filter(|name| alive.contains(*name)).count();
+            if alive.len() == COUNT && old == 1 { Ok(alive) } else { Err(format!("{alive:?}")) }
+        });
+        eprintln!("{survivor} rebuilt {COUNT} after {:?}", started.elapsed());
+        assert!(after.contains(survivor), "{after:?}");
+    }
+    let four = wait_for_exactly(&sandbox, COUNT);
+    for name in four {
+        let told = sandbox.raptor_at(&name, ["config", "get", "user.motto"]).success();
+        told.stdout_is("\"kept\"\n");
+    }
+}
+
+#[test]
+#[ignore = "end to end: run by ./runtests.sh"]
+fn what_a_person_destroyed_stays_destroyed() {
+    let sandbox = fleet_of(3);
+    let first = wait_for_exactly(&sandbox, 3);
+    sandbox.raptor(["destroy", "local-2", "--yes"]).success();
+    // The rule gets another one, and never that one.
+    let second = wait_for_exactly(&sandbox, 3);
+    assert_eq!(first.difference(&second).collect::<Vec<_>>(), ["local-2"]);
+    sandbox.raptor(["scale", "2"]).success();
+    let third = wait_for_exactly(&sandbox, 2);
+    stays(Duration::from_secs(10), "nobody comes back, nobody else comes", || {
+        let there = folders(&sandbox);
+        if there == third { Ok(()) } else { Err(format!("{there:?}")) }
+    });
+    // All of it: nobody is left who could undo that, and nobody does while it goes on.
+    sandbox.raptor(["destroy", "--all", "--yes"]).success();
+    assert_eq!(folders(&sandbox), BTreeSet::new());
+    sandbox.wait_for_silence();
+}
+
+#[test]
+#[ignore = "end to end: run by ./runtests.sh"]
+fn who_sees_nobody_asks_the_back_end_before_it_acts() {
+    let sandbox = fleet_of(3);
+    let three = wait_for_exactly(&sandbox, 3);
+    // They hang: no member hears of them, and the back-end says that they run.
+    let stopped: Vec<_> = ["local-1", "local-3"]
+        .into_iter()
+        .flat_map(|name| ["supervise", "run"].map(|verb| sandbox.agent(name, verb).unwrap()))
+        .collect();
+    for process in &stopped {
+        process.signal(Signal::STOP);
+    }
+    wait_until(MENDED, "local-2 sees nobody, and says why it waits", || {
+        let plan = sandbox.raptor_at("local-2", ["plan"]).success().stdout;
+        let status = sandbox.raptor_at("local-2", ["status"]).success().stdout;
+        let told = |text: &str| text.contains("this machine may be the one that is cut off");
+        if told(&plan) && told(&status) { Ok(()) } else { Err(plan) }
+    });
+    stays(Duration::from_secs(15), "nobody is replaced", || {
+        let there = folders(&sandbox);
+        if there == three { Ok(()) } else { Err(format!("{there:?}")) }
+    });
+    for process in &stopped {
+        process.signal(Signal::CONT);
+    }
+    wait_until(MENDED, "all three again", || {
+        let alive = alive(&sandbox);
+        if alive == three { Ok(()) } else { Err(format!("{alive:?}")) }
+    });
+    assert_eq!(folders(&sandbox), three);
+    // Those that stand still are replaced at once: the back-end says so.
+    cut_off(&sandbox, "local-1");
+    cut_off(&sandbox, "local-3");
+    wait_for_exactly(&sandbox, 3);
+}
+
+#[test]
+#[ignore = "end to end: run by ./runtests.sh"]
+fn a_cluster_for_a_while_ends_by_itself() {
+    let sandbox = Sandbox::new();
+    sandbox.raptor(["spawn", "--count", "3", "--ttl", "20s"]).success();
+    wait_until(MENDED, "its end is announced", || {
+        let run = sandbox.raptor(["status"]).success();
+        let is_told = run.stdout.contains("local-2 is destroyed at");
+        if is_told { Ok(()) } else { Err(run.stdout) }
+    });
+    wait_until(MENDED, "no machine left", || {
+        let there = folders(&sandbox);
+        if there.is_empty() { Ok(()) } else { Err(format!("{there:?}")) }
+    });
+    sandbox.wait_for_silence();
+    sandbox.raptor(["members"]).run().stderr_contains("there is no cluster");
+}

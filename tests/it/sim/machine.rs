@@ -1,0 +1,204 @@
+//! One simulated machine: its key and disk, and the agent that runs on it, or does not.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+
+use raptor::agent::reconcile::sight::FleetInputs;
+use raptor::agent::reconcile::sight::Sight;
+use raptor::config::document::Document;
+use raptor::config::document::blob::Blob;
+use raptor::gossip::core::Gossip;
+use raptor::gossip::settings::GossipSettings;
+use raptor::model::cluster::Genesis;
+use raptor::model::identity::NodeId;
+use raptor::model::identity::SecretKey;
+use raptor::model::machine::MachineRecords;
+use raptor::model::machine::Tombstones;
+use raptor::model::member::Status;
+use raptor::model::time::Moment;
+use raptor::model::time::Timestamp;
+use raptor::reconcile::fleet::executor::Executor;
+use raptor::reconcile::fleet::plan::FleetPlan;
+use raptor::reconcile::fleet::view::SeenMember;
+
+/// The one compute type, and its one scope: every machine can drive it.
+pub const CLOUD: &str = "cloud";
+
+/// The key of machine `number`, the same in every run; making one takes milliseconds.
+pub fn key(number: usize) -> SecretKey {
+    static KEYS: Mutex<BTreeMap<usize, SecretKey>> = Mutex::new(BTreeMap::new());
+    let mut keys = KEYS.lock().unwrap();
+    let made = keys.entry(number).or_insert_with(|| {
+        let mut counter = (number as u64) << 32;
+        SecretKey::generate(|seed| {
+            counter += 1;
+            seed[..8].copy_from_slice(&counter.to_le_bytes());
+        })
+    });
+    made.clone()
+}
+
+/// The agent of a machine while it runs.
+pub struct Agent {
+    pub document: Document,
+    pub gossip: Gossip,
+    pub executor: Executor,
+    pub sight: Sight,
+    pub started: Moment,
+    pub armed: Option<Moment>,
+    pub round_armed: Option<Moment>,
+    /// What it planned last.
+    pub plan: FleetPlan,
+    /// Blobs that are written and not on the disk yet.
+    pub unsaved: usize,
+    /// The document's records as they were read last, and at how many blobs.
+    cache: Option<(usize, Records)>,
+}
+
+/// The document's records.
+#[derive(Clone)]
+pub struct Records {
+    pub machines: MachineRecords,
+    pub tombstones: Tombstones,
+    pub members: BTreeMap<NodeId, raptor::config::document::views::Admission>,
+    pub evicted: BTreeSet<NodeId>,
+    pub config: serde_json::Value,
+}
+
+/// A machine.
+pub struct Machine {
+    pub key: SecretKey,
+    /// What outlives a crash.
+    pub disk: Vec<Blob>,
+    pub agent: Option<Agent>,
+    /// Which run of the agent this is: what an earlier one began ends with it.
+    pub run: u64,
+    /// Whether the machine itself is there and runs.
+    pub is_on: bool,
+    /// Which part of a cut network it is in.
+    pub part: u8,
+    /// By how much its calendar is wrong, in milliseconds.
+    pub clock_error: i64,
+    pub disk_full: bool,
+    /// Whether it was told of its cluster.
+    pub is_adopted: bool,
+}
+
+impl Machine {
+    pub fn new(number: usize) -> Self {
+        Self {
+            key: key(number),
+            disk: Vec::new(),
+            agent: None,
+            run: 0,
+            is_on: true,
+            part: 0,
+            clock_error: 0,
+            disk_full: false,
+            is_adopted: false,
+        }
+    }
+
+    pub fn id(&self) -> NodeId {
+        self.key.node_id()
+    }
+
+    /// What its calendar says at `now`.
+    pub fn wall(&self, now: Moment) -> Timestamp {
+        const EPOCH_MILLIS: i64 = 1_795_246_200_000;
+        let elapsed = i64::try_from(now.elapsed().as_millis()).unwrap();
+        Timestamp::from_millis((EPOCH_MILLIS + elapsed + self.clock_error).unsigned_abs())
+    }
+
+    /// Starts its agent from what is on the disk.
+    pub fn start(&mut self, now: Moment, genesis: &Genesis, seed: u64, gossip: &GossipSettings) {
+        self.run += 1;
+        let mut document = Document::new(genesis.clone(), seed);
+        let refused = document.restore(self.disk.clone());
+        assert!(refused.is_empty(), "a disk holds sound blobs: {refused:?}");
+        // A calendar that went back must not give two lives one name.
+        let life = Timestamp::from_millis(self.wall(now).as_millis().max(self.run) + self.run);
+        self.agent = Some(Agent {
+            document,
+            gossip: Gossip::new(self.id(), life, gossip.clone(), seed),
+            executor: Executor::new(8),
+            sight: Sight::new(),
+            started: now,
+            armed: None,
+            round_armed: None,
+            plan: FleetPlan::default(),
+            unsaved: 0,
+            cache: None,
+        });
+    }
+}
+
+impl Agent {
+    /// The document's records, read at most once a change.
+    pub fn records(&mut self) -> &Records {
+        let count = self.document.blobs().len();
+        if self.cache.as_ref().is_none_or(|(at, _)| *at != count) {
+            let admissions = self.document.admissions();
+            let (evicted, members): (BTreeMap<_, _>, BTreeMap<_, _>) =
+                admissions.into_iter().partition(|(_, admission)| admission.evicted);
+            let records = Records {
+                machines: self.document.machines(),
+                tombstones: self.document.retired(),
+                members,
+                evicted: evicted.into_keys().collect(),
+                config: self.document.config_layer(),
+            };
+            self.cache = Some((count, records));
+        }
+        &self.cache.as_ref().unwrap().1
+    }
+
+    /// What the event loop of a real agent would tell.
+    pub fn inputs(&mut self, now: Moment, me: NodeId, disk_full: bool) -> FleetInputs {
+        let statuses = self.gossip.statuses();
+        let (started, records) = (self.started, self.records().clone());
+        let members: BTreeMap<NodeId, SeenMember> = records
+            .members
+            .iter()
+            .map(|(node, admission)| {
+                let (status, since) = match statuses.get(node) {
+                    _ if *node == me => (Status::Alive, Moment::START),
+                    Some(seen) => *seen,
+                    None => (Status::Booting, now),
+                };
+                let seen = SeenMember {
+                    name: admission.name.clone(),
+                    role: admission.role,
+                    status,
+                    status_for: now.since(since),
+                    added_at: admission.added_at,
+                    intent: admission.rest.get("intent").and_then(|id| id.as_str()?.parse().ok()),
+                    compute_type: CLOUD.to_owned(),
+                    server_type: "headless".to_owned(),
+                    labels: BTreeMap::new(),
+                    drives: Some(BTreeMap::from([(CLOUD.to_owned(), CLOUD.to_owned())])),
+                };
+                (*node, seen)
+            })
+            .collect();
+        let looks_around = std::time::Duration::from_secs(4);
+        let half_knowledge = if !members.contains_key(&me) {
+            Some("not reached its cluster yet")
+        } else if disk_full {
+            Some("the disk is full")
+        } else if now.since(started) < looks_around && members.len() > 1 {
+            Some("just started")
+        } else {
+            None
+        };
+        FleetInputs {
+            me,
+            machines: records.machines,
+            tombstones: records.tombstones,
+            members,
+            config: records.config,
+            half_knowledge: half_knowledge.map(str::to_owned),
+        }
+    }
+}
