@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use crate::model::machine::IntentId;
 use crate::model::member::Status;
 use crate::reconcile::fleet::census::State;
 use crate::reconcile::fleet::census::Unit;
@@ -78,6 +79,9 @@ fn give_back(draft: &mut Draft<'_>, unit: &Unit<'_>) {
                 (WhyNot::NoBackEnd, why)
             };
             draft.wait(rule, why, message);
+        } else if others_can_be_given_back(draft, intent) {
+            let message = format!("{name} takes the others away first");
+            draft.wait(rule, WhyNot::GoesLast, message);
         } else if is_here && is_over(view, unit) {
             let act = Act::End { intent, name };
             draft.push(view.me, act, rule, "its time is over, and nobody else is left");
@@ -98,6 +102,18 @@ fn give_back(draft: &mut Draft<'_>, unit: &Unit<'_>) {
     let node = unit.node.filter(|node| view.members.contains_key(node));
     let compute_type = compute_type.clone();
     draft.push(by, Act::Destroy { intent, name, compute_type, node }, rule, reason);
+}
+
+/// Whether machines are to go besides that of `intent` that a member that lives can give back. One
+/// that was put out is no member, and its machine may be there still.
+fn others_can_be_given_back(draft: &Draft<'_>, intent: IntentId) -> bool {
+    let going = draft.units.iter().filter(|other| other.state == State::Going);
+    going.filter(|other| other.intent != Some(intent)).any(|other| {
+        other.record.is_some_and(|record| {
+            let scope = record.upkeep.scope.as_deref();
+            draft.view.drivers(&record.compute_type, scope).next().is_some()
+        })
+    })
 }
 
 /// Decides which of the dead, and of the wishes that nobody fulfils, are to go.

@@ -29,7 +29,9 @@ fn folders(sandbox: &Sandbox) -> BTreeSet<String> {
 /// that the members made.
 fn alive(sandbox: &Sandbox) -> BTreeSet<String> {
     let told = folders(sandbox).into_iter().find_map(|name| {
-        let run = sandbox.raptor_at(&name, ["members", "-o", "json"]).run();
+        // Its folder may be cleared away between two looks.
+        let socket = sandbox.socket(&name)?;
+        let run = sandbox.raptor(["--connect", &socket, "members", "-o", "json"]).run();
         serde_json::from_str::<Vec<Value>>(&run.stdout).ok()
     });
     let members = told.unwrap_or_default();

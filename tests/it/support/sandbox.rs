@@ -135,6 +135,16 @@ impl Sandbox {
         found[0].clone()
     }
 
+    /// The address of the agent of the local machine `name`; none when there is no such machine.
+    pub fn socket(&self, name: &str) -> Option<String> {
+        let mut clusters = fs::read_dir(self.home().join("machines")).ok()?;
+        let home = clusters.find_map(|cluster| {
+            let home = cluster.ok()?.path().join(name);
+            home.is_dir().then_some(home)
+        })?;
+        Some(format!("unix:{}", home.join("agent/agent.sock").display()))
+    }
+
     /// The built binary, talking to the agent of the local machine `name` alone.
     pub fn raptor_at<S: AsRef<OsStr>>(
         &self,

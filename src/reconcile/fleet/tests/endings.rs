@@ -111,6 +111,14 @@ fn of_those_whose_time_is_over_one_ends_the_others_and_then_itself() {
     assert!(all_agree(3, all_over(3)));
     let end = "end local-1, the last one (its time is over, and nobody else is left)";
     assert_eq!(lines_of_all(1, all_over(1)), [end]);
+    // One that was put out is no member; its machine is still there, and goes first.
+    let half_gone = || {
+        let mut story = all_over(2)();
+        story.0.members.remove(&node(2));
+        story
+    };
+    let not_yet = "not yet: local-1 takes the others away first";
+    assert_eq!(half_gone().lines(), ["destroy local-2 on local (its life ends)", not_yet]);
     // A rule does not keep what is over: another takes its place.
     let ruled = || all_over(3)().rule("default", 3, None);
     assert!(ruled().lines().iter().all(|line| !line.starts_with("keep ")));
