@@ -22,6 +22,7 @@ use raptor::mesh::route::{self, Routes};
 use raptor::mesh::settings::MeshSettings;
 use raptor::model::cluster::{ClusterId, Genesis};
 use raptor::model::identity::{NodeId, SecretKey};
+use raptor::model::reach::Reach;
 use raptor::model::time::{Moment, Timestamp};
 use support::{Samples, print, time, verdict};
 
@@ -227,6 +228,7 @@ impl Net {
             id: self.ids[*index],
             endpoints: vec![Self::endpoint(*index)],
             alive: true,
+            reach: Reach::Full,
         };
         known.iter().map(peer).collect()
     }

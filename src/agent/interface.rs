@@ -29,6 +29,8 @@ pub enum Wish {
     /// Never.
     #[default]
     Off,
+    /// Never: the cluster runs on a network that has one.
+    External,
 }
 
 /// What the configuration says about the interface.
@@ -75,6 +77,7 @@ impl Interface {
         let is_wanted = settings.wish == Wish::On;
         let parts = match settings.wish {
             Wish::Off => Err("switched off (mesh.interface.enabled)".to_owned()),
+            Wish::External => Err("another network carries the cluster (mesh.engine)".to_owned()),
             Wish::Auto if is_local || is_on_loopback(socket) => {
                 Err("this machine shares its computer (mesh.interface.enabled)".to_owned())
             }

@@ -14,6 +14,8 @@ use crate::mesh::report::RouteReport;
 use crate::model::identity::NodeId;
 use crate::model::member::Status;
 use crate::model::name::Name;
+use crate::model::nat::NatKind;
+use crate::model::reach::Reach;
 use crate::model::time::Moment;
 use crate::model::time::Timestamp;
 
@@ -30,6 +32,12 @@ pub struct MeshView {
     pub endpoints: Vec<SocketAddr>,
     /// What stands between it and the others: the kind of address translation.
     pub nat: Option<String>,
+    /// Which links it has.
+    #[serde(default)]
+    pub reach: Reach,
+    /// The one member that it links to, when it is a `tree` one.
+    #[serde(default)]
+    pub parent: Option<Name>,
     /// Links that work, by neighbour's name.
     pub links: Vec<LinkView>,
     /// The way to every other member, by name.
@@ -80,6 +88,12 @@ pub struct RouteView {
     pub address: Ipv6Addr,
     /// How membership sees it.
     pub status: Status,
+    /// What stands between it and the others: the kind of address translation.
+    #[serde(default)]
+    pub nat: NatKind,
+    /// Which links it has.
+    #[serde(default)]
+    pub reach: Reach,
     /// The neighbour packets go to first; none when that is the member itself, or nobody.
     pub via: Option<Name>,
     /// Links on the way; none when there is no way.
@@ -99,6 +113,10 @@ pub struct Known {
     pub name: Name,
     /// How membership sees it.
     pub status: Status,
+    /// What it says of the routers before it.
+    pub nat: NatKind,
+    /// What it says of its links.
+    pub reach: Reach,
 }
 
 /// The time of the view: the same moment on both clocks.
@@ -118,6 +136,10 @@ pub struct Sources<'a> {
     pub members: &'a BTreeMap<NodeId, Known>,
     /// UDP addresses at which others may reach this machine.
     pub endpoints: &'a [SocketAddr],
+    /// Which links it has.
+    pub reach: Reach,
+    /// The one member that it links to.
+    pub parent: Option<NodeId>,
     /// When.
     pub clocks: Clocks,
 }
@@ -126,7 +148,7 @@ impl MeshView {
     /// The view of the machine that `sources` are of.
     #[must_use]
     pub fn new(sources: &Sources<'_>) -> Self {
-        let Sources { report, members, endpoints, clocks } = *sources;
+        let Sources { report, members, endpoints, reach, parent, clocks } = *sources;
         let mut links: Vec<LinkView> =
             report.links.iter().map(|link| link_view(link, members, clocks)).collect();
         links.sort_by(|one, other| one.node.cmp(&other.node));
@@ -140,6 +162,8 @@ impl MeshView {
             address: report.node.address(),
             endpoints: endpoints.to_vec(),
             nat: Some(report.nat.kind.to_string()),
+            reach,
+            parent: parent.map(|parent| name(parent, members)),
             links,
             routes,
         }
@@ -185,6 +209,8 @@ fn route_view(
         id,
         address: id.address(),
         status: known.status,
+        nat: known.nat,
+        reach: known.reach,
         via: route
             .filter(|route| route.first_hop != id)
             .map(|route| name(route.first_hop, members)),
@@ -213,7 +239,14 @@ fn reason(
         return "its own link".to_owned();
     }
     let via = name(route.first_hop, members);
-    let Some(link) = link else { return format!("no link of its own; {via} is the nearest way") };
+    let Some(link) = link else {
+        let why = match known.reach {
+            Reach::Full => "no link of its own",
+            Reach::Linked => "linked: nobody dials it",
+            Reach::Tree => "tree: it links to its parent alone",
+        };
+        return format!("{why}; {via} is the nearest way");
+    };
     if link.cost.is_suspect {
         return format!("through {via}: its own link is thought to be dead");
     }
@@ -272,15 +305,18 @@ mod tests {
             link(5, 0.5, 9.0, false),
             link(6, 0.5, 0.0, true),
         ];
-        let to = [(1, 1, 1), (2, 1, 2), (3, 1, 2), (5, 1, 2), (6, 1, 2)];
+        let to = [(1, 1, 1), (2, 1, 2), (3, 1, 2), (5, 1, 2), (6, 1, 2), (7, 1, 2), (8, 1, 3)];
         let mut routes = to.map(|(to, hop, hops)| route(to, hop, hops)).to_vec();
         routes.sort_by_key(|route| route.destination);
         let (nat, flood) = (NatReport::default(), FloodReport::default());
         let report = MeshReport { node: id(0), links, routes, nat, sessions: Vec::new(), flood };
-        let mut status = [Status::Alive; 7];
+        let mut status = [Status::Alive; 9];
         status[4] = Status::Failed;
-        let members = status.into_iter().zip(0..).map(|(status, index)| {
-            (id(index), Known { name: format!("m{index}").parse().unwrap(), status })
+        let mut reach = [Reach::Full; 9];
+        (reach[7], reach[8]) = (Reach::Linked, Reach::Tree);
+        let members = status.into_iter().zip(reach).zip(0..).map(|((status, reach), index)| {
+            let name = format!("m{index}").parse().unwrap();
+            (id(index), Known { name, status, nat: NatKind::Easy, reach })
         });
         let clocks = Clocks {
             now: Moment::at(Duration::from_secs(10)),
@@ -290,9 +326,12 @@ mod tests {
             report: &report,
             members: &members.collect(),
             endpoints: &[],
+            reach: Reach::Tree,
+            parent: Some(id(1)),
             clocks,
         });
         assert_eq!(view.node.as_str(), "m0");
+        assert_eq!(view.parent.as_ref().map(Name::as_str), Some("m1"));
         assert!(view.links.iter().all(|link| link.since == Timestamp::from_millis(997_000)));
         let told: Vec<(&str, Option<&str>, Option<u32>, &str)> = view
             .routes
@@ -321,6 +360,13 @@ mod tests {
                     "nearer through m1 (5.0 ms) than over its own link (10.5 ms, loss included)"
                 ),
                 ("m6", Some("m1"), Some(2), "through m1: its own link is thought to be dead"),
+                ("m7", Some("m1"), Some(2), "linked: nobody dials it; m1 is the nearest way"),
+                (
+                    "m8",
+                    Some("m1"),
+                    Some(3),
+                    "tree: it links to its parent alone; m1 is the nearest way"
+                ),
             ]
         );
     }

@@ -22,6 +22,7 @@ pub mod names;
 mod outside;
 pub mod peer;
 pub mod perform;
+pub mod pin;
 pub mod process;
 pub mod reconcile;
 pub mod services;

@@ -35,6 +35,7 @@ use crate::agent::names::service::NameSettings;
 use crate::agent::peer::client::PeerClient;
 use crate::agent::peer::server::PeerServer;
 use crate::agent::perform::door::Doors;
+use crate::agent::pin::Pin;
 use crate::agent::reconcile::Tender;
 use crate::agent::reconcile::Tending;
 use crate::agent::reconcile::TendingQueue;
@@ -83,6 +84,8 @@ pub struct AgentSettings {
     /// The existing network that the cluster runs on, as an interface's name or a range of
     /// addresses; none where it runs on whatever there is.
     pub network: Option<String>,
+    /// Which links the machine has; `mesh` says so as well.
+    pub pin: Pin,
 }
 
 /// Why an agent does not start, or ended.
@@ -152,8 +155,7 @@ pub async fn start(home: Home, settings: AgentSettings) -> Result<Started, Agent
     let (storage, stored) =
         Storage::start(store, genesis.clone(), home.clone()).map_err(AgentFailure::System)?;
     let mut socket = bind(&home, &mut file, settings.network.as_deref())?;
-    let clock = Clock::start();
-    let started_at = wall_clock();
+    let (clock, started_at) = (Clock::start(), wall_clock());
     let seed = u64::from_le_bytes(clock::random()?);
     let directory = Arc::new(Directory::default());
     let (lane, driver) = lane(key.node_id(), LANE_CAPACITY);
@@ -185,6 +187,7 @@ pub async fn start(home: Home, settings: AgentSettings) -> Result<Started, Agent
         socket,
         interface,
         names: name_handle,
+        pin: settings.pin,
         is_external,
         mesh,
         gossip,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::Value;
 use tokio::sync::oneshot;
 
 use crate::agent::interface::InterfaceSettings;
@@ -11,6 +12,7 @@ use crate::agent::lock::StateLock;
 use crate::agent::names::service::Leading;
 use crate::agent::names::service::NameSettings;
 use crate::agent::names::service::When;
+use crate::agent::pin::Pin;
 use crate::agent::start;
 use crate::agent::start::AgentFailure;
 use crate::agent::start::AgentSettings;
@@ -23,6 +25,7 @@ use crate::cli::exit_status::ExitStatus;
 use crate::cli::invocation::Invocation;
 use crate::compute::local::supervisor::SupervisorRecord;
 use crate::config::home::Home;
+use crate::config::layers::LayerName;
 use crate::config::schema::Config;
 use crate::config::schema::sections::DnsMode;
 use crate::config::schema::sections::DnsResolver;
@@ -42,7 +45,8 @@ const STOP_GRACE: Duration = Duration::from_secs(1);
 /// It cannot start, or the cluster put the machine out.
 pub async fn run(invocation: &Invocation) -> Result<ExitStatus, CliError> {
     let home = Home::new(&invocation.home);
-    let settings = settings(&configuration(invocation, &home)?);
+    let (config, pin) = configuration(invocation, &home)?;
+    let settings = settings(&config, pin);
     let started = match start::start(home.clone(), settings).await {
         Ok(started) => started,
         Err(failure) => return refuse(&failure),
@@ -75,15 +79,27 @@ pub async fn run(invocation: &Invocation) -> Result<ExitStatus, CliError> {
 
 /// The configuration, with the document's layer as it stood when the agent ran last. A layer that
 /// this build refuses is left out: an agent that runs can be given a better one.
-fn configuration(invocation: &Invocation, home: &Home) -> Result<Config, CliError> {
+fn configuration(invocation: &Invocation, home: &Home) -> Result<(Config, Pin), CliError> {
     let export = std::fs::read(home.export_file()).ok();
     let document = export.and_then(|text| serde_json::from_slice(&text).ok());
-    match configuration::loaded(invocation, document.as_ref()) {
+    let loaded = match configuration::loaded(invocation, document.as_ref()) {
         Err(error) if document.is_some() => {
             tracing::warn!(error = %error.render(false), "the document's configuration is left out");
-            Ok(configuration::loaded(invocation, None)?.config)
+            configuration::loaded(invocation, None)?
         }
-        loaded => Ok(loaded?.config),
+        loaded => loaded?,
+    };
+    let pin = pin(&loaded.layers.value(LayerName::File));
+    Ok((loaded.config, pin))
+}
+
+/// Which links this machine has: only its own file, which was found sound, can say it. In the
+/// document it would hold for everybody, and nobody could be dialled.
+fn pin(file: &Value) -> Pin {
+    let value = |path| file.pointer(path).cloned().unwrap_or_default();
+    Pin {
+        reach: serde_json::from_value(value("/mesh/reach")).unwrap_or_default(),
+        parent: value("/mesh/parent").as_str().and_then(|name| name.parse().ok()),
     }
 }
 
@@ -131,7 +147,7 @@ fn suites() -> Suites {
     }
 }
 
-fn settings(config: &Config) -> AgentSettings {
+fn settings(config: &Config, pin: Pin) -> AgentSettings {
     let millis = Duration::from_millis;
     AgentSettings {
         mesh: MeshSettings {
@@ -139,6 +155,7 @@ fn settings(config: &Config) -> AgentSettings {
             ping_interval: millis(config.mesh.ping_interval_ms),
             link_timeout: millis(config.mesh.link_timeout_ms),
             suites: suites(),
+            reach: pin.reach,
             ..MeshSettings::default()
         },
         gossip: GossipSettings {
@@ -150,8 +167,7 @@ fn settings(config: &Config) -> AgentSettings {
         interface: InterfaceSettings {
             name: config.mesh.interface.name.clone(),
             wish: match config.mesh.interface.enabled {
-                // The existing network has an interface of its own.
-                _ if config.mesh.engine == Engine::External => Wish::Off,
+                _ if config.mesh.engine == Engine::External => Wish::External,
                 InterfaceMode::Auto => Wish::Auto,
                 InterfaceMode::On => Wish::On,
                 InterfaceMode::Off => Wish::Off,
@@ -171,5 +187,6 @@ fn settings(config: &Config) -> AgentSettings {
             },
         },
         network: (config.mesh.engine == Engine::External).then(|| config.mesh.network.clone()),
+        pin,
     }
 }

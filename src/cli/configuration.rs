@@ -21,6 +21,9 @@ use crate::config::schema;
 /// The document's key below which its layer of configuration stands.
 pub const DOCUMENT_KEY: &str = CONFIG;
 
+/// What only a machine's own file can say, as it stands in a layer.
+const OWN_KEYS: [&str; 2] = ["/mesh/reach", "/mesh/parent"];
+
 /// One layer, or all of them merged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Layer {
@@ -100,6 +103,14 @@ pub fn check_document(
     before: &Value,
     after: &Value,
 ) -> Result<(), CliError> {
+    for key in OWN_KEYS {
+        if after.get(DOCUMENT_KEY).and_then(|layer| layer.pointer(key)).is_some() {
+            let key = key.trim_start_matches('/').replace('/', ".");
+            let why = format!("{key} is each machine's own: in the document it would hold for all");
+            let hint = "write it into mutable_config.json of that machine's home";
+            return Err(CliError::user(why).with_hint(hint));
+        }
+    }
     let known = loaded(invocation, Some(before))?.warnings;
     let mistakes: Vec<Problem> = loaded(invocation, Some(after))?
         .warnings

@@ -13,6 +13,8 @@ use crate::config::schema::compute::{
 use crate::config::schema::sections::Engine;
 use crate::config::schema::{CONFIG_VERSION, Config};
 use crate::config::typed::{Place, read};
+use crate::model::name::Name;
+use crate::model::reach::Reach;
 
 /// All that is wrong with `config`. `modules` are the provisioning modules that exist. The
 /// problems have no source yet: the caller knows which layer decides each path.
@@ -147,6 +149,14 @@ impl Check {
         if mesh.network.contains('/') && !is_range(&mesh.network) {
             let what = format!("{:?} is no range of addresses such as 200::/7", mesh.network);
             self.refuse(&["mesh", "network"], what);
+        }
+        if mesh.reach == Reach::Tree && mesh.parent.is_empty() {
+            let what = "the reach \"tree\" needs the name of a member".to_owned();
+            self.refuse(&["mesh", "parent"], what);
+        }
+        if !mesh.parent.is_empty() && mesh.parent.parse::<Name>().is_err() {
+            let what = format!("{:?} is no name of a member", mesh.parent);
+            self.refuse(&["mesh", "parent"], what);
         }
         let membership = &config.membership;
         self.range(["membership", "probe_period_ms"], membership.probe_period_ms, 50, HOUR_MS);

@@ -100,6 +100,8 @@ pub(super) fn facts(key: &SecretKey, version: u64, padding: usize) -> SignedFact
         labels: [("padding".to_owned(), "x".repeat(padding))].into(),
         endpoints: vec!["10.0.0.1:4863".parse().unwrap()],
         nat: crate::model::nat::NatKind::Unknown,
+        reach: crate::model::reach::Reach::Full,
+        parent: None,
         ssh_port: Some(22),
         ssh_user: Some("root".to_owned()),
         os: "Debian GNU/Linux 13 (trixie)".to_owned(),

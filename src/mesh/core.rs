@@ -45,6 +45,7 @@ use crate::model::cluster::ClusterId;
 use crate::model::identity::NodeId;
 use crate::model::identity::SecretKey;
 use crate::model::nat::NatKind;
+use crate::model::reach::Reach;
 use crate::model::time::Moment;
 use crate::model::time::Timestamp;
 
@@ -73,6 +74,8 @@ pub struct Mesh {
     pub(super) rings_all: Rings,
     pub(super) wanted: BTreeSet<Ipv6Addr>,
     pub(super) wards: BTreeSet<Ipv6Addr>,
+    /// The one neighbour of a `tree` machine, once it is known.
+    pub(super) parent: Option<Ipv6Addr>,
     /// Members that get a link because of the traffic with them.
     pub(super) demanded: BTreeSet<Ipv6Addr>,
     /// Own addresses, and what stands between them and the neighbours.
@@ -161,6 +164,7 @@ impl Mesh {
             rings_all: Rings::new(settings.rings, []),
             wanted: BTreeSet::new(),
             wards: BTreeSet::new(),
+            parent: None,
             demanded: BTreeSet::new(),
             local: Vec::new(),
             nat_kind: NatKind::default(),
@@ -214,13 +218,15 @@ impl Mesh {
                 self.schedule.set_by(Timer::Link(address), now);
             }
             link.alive = peer.alive;
+            link.reach = peer.reach;
         }
         for address in gone {
             self.evict(now, address);
         }
-        let living = self.links.iter().filter(|(_, link)| link.alive).map(|(peer, _)| *peer);
+        let full = || self.links.iter().filter(|(_, link)| link.reach == Reach::Full);
+        let living = full().filter(|(_, link)| link.alive).map(|(peer, _)| *peer);
         self.rings_alive.hold(living.collect());
-        self.rings_all.hold(self.links.keys().copied().collect());
+        self.rings_all.hold(full().map(|(peer, _)| *peer).collect());
         self.choose(now);
         self.ask_for_states(now, &added);
         self.refresh_routes(now);

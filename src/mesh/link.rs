@@ -22,6 +22,7 @@ use crate::mesh::session::Session;
 use crate::mesh::settings::MeshSettings;
 use crate::mesh::wire::Frame;
 use crate::model::identity::NodeId;
+use crate::model::reach::Reach;
 use crate::model::time::Moment;
 
 /// A machine the document names, and all that is known of speaking to it.
@@ -36,6 +37,8 @@ pub struct Link {
     pub endpoints: Vec<SocketAddr>,
     /// What membership says.
     pub alive: bool,
+    /// What it says of its links.
+    pub reach: Reach,
     /// Whether one attempt is made although the rings do not ask for it.
     pub explored: bool,
     /// Highest timestamp of a handshake it began; a copy of an older one is refused.
@@ -68,6 +71,7 @@ impl Link {
             mac_key,
             endpoints: Vec::new(),
             alive: true,
+            reach: Reach::Full,
             explored: false,
             timestamp: None,
             last_endpoint: None,

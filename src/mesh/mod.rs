@@ -37,6 +37,7 @@ mod link;
 mod publish;
 mod punch;
 mod quality;
+mod reach;
 mod receive;
 mod rendezvous;
 mod replay;

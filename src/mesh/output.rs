@@ -8,6 +8,7 @@ use bytes::Bytes;
 use crate::mesh::echo::EchoToken;
 use crate::mesh::plane::header::InnerProtocol;
 use crate::model::identity::NodeId;
+use crate::model::reach::Reach;
 
 /// A machine the document names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +19,8 @@ pub struct Peer {
     pub endpoints: Vec<SocketAddr>,
     /// False when membership says that it failed or left.
     pub alive: bool,
+    /// What it says of its links.
+    pub reach: Reach,
 }
 
 /// What a payload of the agent's own is for.

@@ -149,6 +149,9 @@ impl Mesh {
         payload: &[u8],
     ) {
         let Some(id) = self.links.get(&source).map(|link| link.id) else { return };
+        if !self.heeds_call(source) {
+            return;
+        }
         // Checking a signature costs what a handshake costs.
         if !self.callers.take(now, neighbour, source) {
             return;

@@ -114,6 +114,9 @@ impl Mesh {
             return;
         }
         link.timestamp = Some(hello.timestamp);
+        if !self.admits_link(now, peer) {
+            return;
+        }
         let Some(session) = self.answer(now, source, sender, accepted) else { return };
         self.indices.insert(session.local_index, IndexOwner::Link(peer));
         let Some(link) = self.links.get_mut(&peer) else { return };

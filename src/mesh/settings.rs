@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::mesh::plane::suite::Suites;
+use crate::model::reach::Reach;
 
 /// How a [`Mesh`](crate::mesh::core::Mesh) behaves. The defaults suit a data centre and the
 /// open internet alike; tests shorten the times.
@@ -49,6 +50,8 @@ pub struct MeshSettings {
     pub knock_timeout: Duration,
     /// The ciphers this machine offers for carried datagrams.
     pub suites: Suites,
+    /// Which links this machine has.
+    pub reach: Reach,
 }
 
 impl Default for MeshSettings {
@@ -74,6 +77,7 @@ impl Default for MeshSettings {
             explore_interval: Duration::from_secs(1),
             knock_timeout: Duration::from_secs(60),
             suites: Suites::of_processor(),
+            reach: Reach::Full,
         }
     }
 }

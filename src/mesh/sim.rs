@@ -20,6 +20,7 @@ use crate::mesh::output::Peer;
 use crate::mesh::settings::MeshSettings;
 use crate::mesh::sim::nat::Routers;
 use crate::model::identity::NodeId;
+use crate::model::reach::Reach;
 use crate::model::time::Moment;
 use crate::model::time::Timestamp;
 
@@ -36,6 +37,9 @@ pub struct Machine {
     pub mesh: Option<Mesh>,
     pub endpoint: SocketAddr,
     pub id: NodeId,
+    pub reach: Reach,
+    /// Where a `tree` machine hangs.
+    pub parent: Option<usize>,
     /// What came out of the mesh, datagrams aside.
     pub outputs: Vec<Output>,
 }
@@ -82,6 +86,8 @@ impl Sim {
                 mesh: None,
                 endpoint: format!("10.0.{}.{}:4863", index / 200, index % 200 + 1).parse().unwrap(),
                 id: key(index).node_id(),
+                reach: Reach::Full,
+                parent: None,
                 outputs: Vec::new(),
             })
             .collect();
@@ -137,11 +143,15 @@ impl Sim {
         let [high, low] = self.starts.to_be_bytes();
         let mut seed = [low; 32];
         seed[0] ^= high;
-        let settings = self.settings.clone();
+        let settings = MeshSettings { reach: self.machines[index].reach, ..self.settings.clone() };
         let mesh = Mesh::new(key(index), cluster(0), settings, seed, self.now, wall);
         self.machines[index].mesh = Some(mesh);
         let (now, endpoint) = (self.now, self.machines[index].endpoint);
-        self.with(index, |mesh| mesh.set_local_endpoints(now, vec![endpoint]));
+        let parent = self.machines[index].parent.map(|parent| self.machines[parent].id);
+        self.with(index, |mesh| {
+            mesh.set_local_endpoints(now, vec![endpoint]);
+            mesh.set_parent(now, parent);
+        });
     }
 
     /// All machines that `alive` is asked about.
@@ -150,6 +160,7 @@ impl Sim {
             id: machine.id,
             endpoints: vec![machine.endpoint],
             alive: alive(index),
+            reach: machine.reach,
         };
         self.machines.iter().enumerate().map(peer).collect()
     }

@@ -9,6 +9,7 @@ use super::output::Protocol;
 use super::output::SendError;
 use super::sim::Sent;
 use super::sim::Sim;
+use super::sim::nat::Kind;
 use super::sim::seconds;
 use crate::model::time::Timestamp;
 
@@ -18,6 +19,7 @@ mod fuzz;
 mod hostile;
 mod knocks;
 mod liars;
+mod pinned;
 mod routers;
 mod sessions;
 mod silence;

@@ -68,6 +68,7 @@ impl Mesh {
         });
         let is_alive = |peer| links.get(&peer).is_some_and(|link| link.alive);
         let wards = self.rings_all.wards(self.own, is_alive);
+        let (wanted, wards) = self.pinned_choice().unwrap_or((wanted, wards));
         let before = std::mem::replace(&mut self.wanted, wanted);
         let wards_before = std::mem::replace(&mut self.wards, wards);
         for peer in before
@@ -103,6 +104,14 @@ impl Mesh {
             self.take_down(now, peer);
             return;
         }
+        if self.is_surplus(peer) {
+            self.transmit(peer, &Frame::Close);
+            self.take_down(now, peer);
+            return;
+        }
+        let Some(live) = self.links.get_mut(&peer).and_then(|link| link.live.as_mut()) else {
+            return;
+        };
         if live.ping_due(&self.settings) <= now {
             if live.quality.doubt(now) {
                 self.own_links_changed(now, self.settings.alarm_delay);
@@ -153,12 +162,11 @@ impl Mesh {
             return false;
         }
         let punches = link.punch.is_active(now);
-        match &link.live {
-            Some(_) => punches || link.rekey_at(&self.settings).is_some_and(|time| time <= now),
-            None => {
-                (self.keeps(peer) || link.explored || punches) && !link.candidates(now).is_empty()
-            }
+        if link.live.is_some() {
+            return punches || link.rekey_at(&self.settings).is_some_and(|time| time <= now);
         }
+        let begins = (self.keeps(peer) || link.explored) && self.may_dial(peer);
+        (begins || punches) && !link.candidates(now).is_empty()
     }
 
     fn tend_dial(&mut self, now: Moment, peer: Ipv6Addr) {
@@ -257,6 +265,9 @@ impl Mesh {
         }
         self.exchange_states(now, peer);
         self.choose(now);
+        if self.parent == Some(peer) {
+            self.tend_all_soon(now);
+        }
         self.own_links_changed(now, self.settings.flood_delay);
         self.reschedule(now, peer);
     }
@@ -294,6 +305,7 @@ impl Mesh {
                     && link.live.is_none()
                     && !link.dial.is_under_way()
                     && !self.routes.contains_key(peer)
+                    && self.may_dial(*peer)
             })
         };
         let after = (Bound::Excluded(self.explored_last), Bound::Unbounded);
@@ -318,15 +330,18 @@ impl Mesh {
 
     /// Dials all who are out of reach at once, whatever pauses their failures left.
     pub fn dial_missing(&mut self, now: Moment) {
-        let routes = &self.routes;
-        let missing = self
+        let missing: Vec<Ipv6Addr> = self
             .links
-            .iter_mut()
-            .filter(|(peer, link)| link.live.is_none() && !routes.contains_key(*peer));
-        for (peer, link) in missing {
-            link.explored = true;
-            link.dial.hurry();
-            self.schedule.set_by(Timer::Link(*peer), now);
+            .iter()
+            .filter(|(peer, link)| link.live.is_none() && !self.routes.contains_key(*peer))
+            .filter_map(|(peer, _)| self.may_dial(*peer).then_some(*peer))
+            .collect();
+        for peer in missing {
+            if let Some(link) = self.links.get_mut(&peer) {
+                link.explored = true;
+                link.dial.hurry();
+            }
+            self.schedule.set_by(Timer::Link(peer), now);
         }
     }
 

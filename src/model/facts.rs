@@ -9,6 +9,7 @@ use crate::model::identity::{NodeId, SecretKey, Signature, SigningDomain};
 use crate::model::label::Labels;
 use crate::model::name::Name;
 use crate::model::nat::NatKind;
+use crate::model::reach::Reach;
 use crate::model::time::Timestamp;
 
 /// One machine's facts. Unknown fields of a later build are kept in `rest`.
@@ -38,6 +39,12 @@ pub struct Facts {
     /// What stands between it and the others.
     #[serde(default)]
     pub nat: NatKind,
+    /// Which links it has.
+    #[serde(default, deserialize_with = "Reach::lenient")]
+    pub reach: Reach,
+    /// The one member that a `tree` machine links to.
+    #[serde(default)]
+    pub parent: Option<NodeId>,
     /// Where its `sshd` answers on the machine itself, when one does.
     #[serde(default)]
     pub ssh_port: Option<u16>,

@@ -12,6 +12,7 @@ pub mod name;
 pub mod nat;
 pub mod possession;
 pub mod progress;
+pub mod reach;
 pub mod rule;
 pub mod time;
 pub mod upkeep;

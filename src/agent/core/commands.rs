@@ -123,6 +123,9 @@ impl Core {
         problems.extend(self.facts_problem.clone());
         problems.extend(self.parts.interface.problem());
         problems.extend(self.parts.names.problem.clone());
+        let reach_of = |node| self.parts.gossip.facts(node).map(|facts| facts.reach);
+        let (members, pin) = (&self.roster().members, &self.parts.pin);
+        problems.extend(pin.problem(members, self.me(), |node| reach_of(node).unwrap_or_default()));
         match self.loneliness() {
             Some(lonely) => problems.push(lonely),
             None => problems.extend(self.members().iter().filter_map(view::trouble)),

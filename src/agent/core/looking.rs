@@ -41,6 +41,8 @@ impl Core {
             report: &self.parts.mesh.report(),
             members: &members,
             endpoints: &self.endpoints(),
+            reach: self.parts.pin.reach,
+            parent: self.parent(),
             clocks: Clocks { now: self.now(), wall: wall_clock() },
         })
     }
@@ -50,8 +52,14 @@ impl Core {
         let known = |(node, admission): (&NodeId, &crate::config::document::views::Admission)| {
             let status =
                 if *node == me { Some(Status::Alive) } else { self.parts.gossip.status(*node) };
-            let status = status.unwrap_or(Status::Booting);
-            (*node, Known { name: admission.name.clone(), status })
+            let facts = self.parts.gossip.facts(*node);
+            let known = Known {
+                name: admission.name.clone(),
+                status: status.unwrap_or(Status::Booting),
+                nat: facts.map(|facts| facts.nat).unwrap_or_default(),
+                reach: facts.map(|facts| facts.reach).unwrap_or_default(),
+            };
+            (*node, known)
         };
         self.roster().members.iter().map(known).collect()
     }

@@ -90,6 +90,7 @@ impl Core {
         peers.remove(&me);
         self.publish_names();
         let peers = peers.into_iter().map(|(id, told)| self.peer(id, &told)).collect();
+        self.parts.mesh.set_parent(now, self.parent());
         self.parts.mesh.set_peers(now, peers);
         self.parts.mesh.set_invitations(invitations);
         self.parts.directory.replace(roles);
@@ -133,7 +134,14 @@ impl Core {
         }
         endpoints.truncate(PEER_ENDPOINTS_MAX);
         let gone = matches!(self.parts.gossip.status(id), Some(Status::Failed | Status::Left));
-        Peer { id, endpoints, alive: !gone }
+        let reach = facts.map(|facts| facts.reach).unwrap_or_default();
+        Peer { id, endpoints, alive: !gone, reach }
+    }
+
+    /// The one member that this machine links to, when it is a `tree` one. It is not itself.
+    pub(super) fn parent(&self) -> Option<NodeId> {
+        let me = self.me();
+        self.parts.pin.parent_among(&self.roster().members).filter(|parent| *parent != me)
     }
 
     /// Says of this machine what holds, when it differs from what was said last.
@@ -153,6 +161,8 @@ impl Core {
             labels: description.labels.clone(),
             endpoints: self.endpoints(),
             nat: self.whereabouts.kind,
+            reach: self.parts.pin.reach,
+            parent: self.parent(),
             ssh_port: description.ssh_port,
             ssh_user: description.ssh_user.clone(),
             os: self.os.clone(),

@@ -36,6 +36,7 @@ use crate::agent::interface::Interface;
 use crate::agent::machine_file::MachineFile;
 use crate::agent::names::service::NameHandle;
 use crate::agent::peer::client::PeerClient;
+use crate::agent::pin::Pin;
 use crate::agent::reconcile::Tending;
 use crate::agent::storage::Storage;
 use crate::config::document::Document;
@@ -83,6 +84,8 @@ pub struct Parts {
     pub interface: Interface,
     /// The names that are answered.
     pub names: NameHandle,
+    /// Which links this machine has.
+    pub pin: Pin,
     /// Whether the cluster runs on an existing network: it is reached at that one's addresses.
     pub is_external: bool,
     /// Links and routes.

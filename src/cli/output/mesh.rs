@@ -8,6 +8,7 @@ use crate::agent::mesh_view::RouteView;
 use crate::cli::output::duration;
 use crate::cli::output::table::Table;
 use crate::cli::output::table::printable;
+use crate::model::reach::Reach;
 use crate::model::time::Timestamp;
 
 /// The view as text.
@@ -18,6 +19,11 @@ pub fn text(view: &MeshView, wide: bool, now: Timestamp) -> String {
     let _ = writeln!(text, "{} ({}) at {}", view.node, view.address, endpoints.join(", "));
     if let Some(nat) = &view.nat {
         let _ = writeln!(text, "address translation: {}", printable(nat));
+    }
+    match (view.reach, &view.parent) {
+        (Reach::Full, _) => {}
+        (reach, None) => drop(writeln!(text, "reach: {reach}")),
+        (reach, Some(parent)) => drop(writeln!(text, "reach: {reach}, through {parent}")),
     }
     text.push('\n');
     if view.links.is_empty() {
@@ -57,7 +63,7 @@ fn links(links: &[LinkView], wide: bool, now: Timestamp) -> String {
 
 fn routes(routes: &[RouteView], wide: bool) -> String {
     let narrow = ["Node", "Via", "Hops", "RTT"];
-    let rest: &[&str] = if wide { &["Cost", "Address", "Why"] } else { &["Why"] };
+    let rest: &[&str] = if wide { &["Cost", "NAT", "Reach", "Address", "Why"] } else { &["Why"] };
     let mut table = Table::new(narrow.iter().chain(rest).copied());
     for route in routes {
         let mut cells = vec![
@@ -67,7 +73,8 @@ fn routes(routes: &[RouteView], wide: bool) -> String {
             millis(route.rtt_ms),
         ];
         if wide {
-            cells.extend([millis(route.cost_ms), route.address.to_string()]);
+            cells.extend([millis(route.cost_ms), route.nat.to_string()]);
+            cells.extend([route.reach.to_string(), route.address.to_string()]);
         }
         cells.push(route.reason.clone());
         table.push(cells);

@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::model::name::Name;
+use crate::model::reach::Reach;
 
 /// The cluster that `spawn` founds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -46,6 +47,11 @@ pub struct MeshConfig {
     /// For the engine `external`: the interface's name (`tun0`) or the range of its addresses
     /// (`200::/7`).
     pub network: String,
+    /// Which links this machine has: `full`, `linked` (it dials, and nobody dials it) or `tree` (one
+    /// link, to `mesh.parent`). Counts only in the machine's own file.
+    pub reach: Reach,
+    /// The name of the member that a `tree` machine links to. As `mesh.reach`.
+    pub parent: String,
 }
 
 impl Default for MeshConfig {
@@ -58,6 +64,8 @@ impl Default for MeshConfig {
             interface: InterfaceConfig::default(),
             engine: Engine::Raptor,
             network: String::new(),
+            reach: Reach::Full,
+            parent: String::new(),
         }
     }
 }

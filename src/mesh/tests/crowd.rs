@@ -6,6 +6,7 @@ use super::*;
 use crate::mesh::output::Peer;
 use crate::mesh::report::FloodReport;
 use crate::mesh::ring::Rings;
+use crate::model::reach::Reach;
 
 /// All that was passed on so far.
 fn flooded(sim: &Sim) -> FloodReport {
@@ -36,6 +37,7 @@ fn crowd(count: usize, seed: u8, known: &BTreeSet<usize>) -> Sim {
             endpoints: vec![sim.machines[other].endpoint],
             // Nobody looks for the others where routes do not lead, for want of knowledge.
             alive: near.contains(&addresses[other]),
+            reach: Reach::Full,
         };
         let is_known = |other: &usize| near.contains(&addresses[*other]) || known.contains(other);
         let peers = (0..count).filter(is_known).map(peer).collect();

@@ -32,7 +32,7 @@ fn live(sim: &mut Sim, time: u64) {
                 let machine = &sim.machines[index];
                 let mut endpoints = vec![machine.endpoint];
                 endpoints.extend(sim.mesh(index).nat().external);
-                Peer { id: machine.id, endpoints, alive: true }
+                Peer { id: machine.id, endpoints, alive: true, reach: machine.reach }
             })
             .collect();
         for index in 0..sim.machines.len() {

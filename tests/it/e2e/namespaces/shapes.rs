@@ -25,6 +25,16 @@ struct Cluster<'a> {
 impl<'a> Cluster<'a> {
     /// Each member joins through the one it has a cable to, the first such pair that names it.
     fn new(sandbox: &'a Sandbox, count: usize, pairs: &[(usize, usize)]) -> Self {
+        Self::with(sandbox, count, pairs, &[])
+    }
+
+    /// The same, some of them with a configuration of their own.
+    fn with(
+        sandbox: &'a Sandbox,
+        count: usize,
+        pairs: &[(usize, usize)],
+        own: &[(usize, Value)],
+    ) -> Self {
         let shape = Shape::new(sandbox, count, pairs);
         let raptor = env!("CARGO_BIN_EXE_raptor");
         shape.space(0).enter(sandbox, raptor).args(["spawn", "--name", "m0"]).success();
@@ -35,6 +45,10 @@ impl<'a> Cluster<'a> {
             let ticket = cluster.ask(door, &["ticket", "create"]).success().stdout;
             let home = sandbox.path().join(format!("m{index}"));
             std::fs::create_dir(&home).unwrap();
+            for (_, config) in own.iter().filter(|(which, _)| *which == index) {
+                let file = home.join("mutable_config.json");
+                std::fs::write(file, json!({ "mesh": config }).to_string()).unwrap();
+            }
             // In a namespace of names as well, so that members have names of their own.
             let named = "echo \"$0\" > /proc/sys/kernel/hostname && exec \"$@\"";
             let enter = cluster.shape.space(index).enter(sandbox, "unshare");
@@ -157,6 +171,40 @@ fn leaves_of_a_tree_reach_each_other() {
         cluster.run_on(from, to).unwrap();
     }
     cluster.write_through(3, 5, "across");
+}
+
+#[test]
+#[ignore = "end to end: run by ./runtests.sh"]
+fn pinned_members_keep_to_their_links_and_are_reached_through_others() {
+    let sandbox = Sandbox::new();
+    let cables = [(0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3)];
+    let own = [(2, json!({"reach": "tree", "parent": "m1"})), (3, json!({"reach": "linked"}))];
+    // All have cables to all; the tree member joins through one that is not its parent.
+    let cluster = Cluster::with(&sandbox, 4, &cables, &own);
+    let mesh = |index: usize| cluster.ask(index, &["-o", "json", "mesh"]).success().stdout_json();
+    let links = |index: usize| {
+        let view = mesh(index);
+        let links = view["links"].as_array().unwrap().iter();
+        links.map(|link| text(&link["node"])).collect::<Vec<_>>()
+    };
+    for (index, expected) in [(2, vec!["m1"]), (3, vec!["m0", "m1"]), (0, vec!["m1", "m3"])] {
+        wait_until(CONVERGENCE_LIMIT, &format!("the links of m{index}"), || {
+            let found = links(index);
+            if found == expected { Ok(()) } else { Err(format!("{found:?}")) }
+        });
+    }
+    assert_eq!(cluster.via(0, 2), "m1");
+    assert!(["m0", "m1"].contains(&cluster.via(2, 3).as_str()));
+    cluster.run_on(0, 2).unwrap();
+    cluster.run_on(2, 3).unwrap();
+    cluster.run_on(3, 2).unwrap();
+    cluster.write_through(2, 3, "pinned");
+    let view = mesh(2);
+    assert_eq!((&view["reach"], &view["parent"]), (&json!("tree"), &json!("m1")));
+    let shown = cluster.ask(0, &["-o", "wide", "mesh"]).success().stdout;
+    assert!(shown.contains("tree: it links to its parent alone; m1 is the nearest way"), "{shown}");
+    let set = cluster.ask(0, &["config", "set", "mesh.reach", "\"linked\""]).run();
+    set.status(1).stderr_contains("mesh.reach is each machine's own");
 }
 
 #[test]
