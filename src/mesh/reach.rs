@@ -38,14 +38,15 @@ impl Mesh {
     /// keys, and one that it calls at the moment come through its router.
     pub(super) fn admits_link(&self, now: Moment, peer: Ipv6Addr) -> bool {
         self.settings.reach == Reach::Full
-            || self.links.get(&peer).is_some_and(|link| {
-                link.live.is_some() || (self.may_dial(peer) && link.punch.is_active(now))
-            })
+            || self
+                .links
+                .get(&peer)
+                .is_some_and(|link| link.live.is_some() || link.punch.is_active(now))
     }
 
     /// Whether a call of `peer` is heeded.
     pub(super) fn heeds_call(&self, peer: Ipv6Addr) -> bool {
-        self.parent.is_none_or(|parent| parent == peer)
+        self.settings.reach == Reach::Full || self.may_dial(peer)
     }
 
     /// The neighbours to keep, and the failed ones to look after, that the rings do not choose.
