@@ -30,5 +30,18 @@ fi
 
 mkdir -p /run/sshd
 rm -f /run/sshd.pid
+
+# Whoever reads the container's log learns when sshd answers, and by which keys it is known.
+(
+    tries=0
+    until [ -s /run/sshd.pid ]; do
+        tries=$((tries + 1))
+        [ $tries -lt 1500 ] || exit 1
+        sleep 0.02
+    done
+    cat /etc/ssh/ssh_host_*_key.pub
+    echo 'raptor: sshd answers'
+) </dev/null &
+
 exec "$sshd" -D -e -o PidFile=/run/sshd.pid -o HostKey=/etc/ssh/ssh_host_ed25519_key \
     -o PasswordAuthentication=no -o KbdInteractiveAuthentication=no

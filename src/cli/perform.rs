@@ -19,6 +19,7 @@ use crate::cli::output::table::printable;
 use crate::model::action::Plan;
 use crate::model::destination::Destination;
 use crate::model::label::Labels;
+use crate::model::member::Member;
 use crate::model::name::Name;
 
 /// What is asked for.
@@ -123,13 +124,29 @@ pub struct Outcome {
     pub details: Vec<String>,
 }
 
+/// What was performed.
+#[derive(Debug)]
+pub struct Performed {
+    /// One a machine.
+    pub outcomes: Vec<Outcome>,
+    /// The members as the cluster named them afterwards, when it was asked: who shows them need not
+    /// log in once more.
+    pub members: Option<Vec<Member>>,
+}
+
+impl From<Vec<Outcome>> for Performed {
+    fn from(outcomes: Vec<Outcome>) -> Self {
+        Self { outcomes, members: None }
+    }
+}
+
 /// How a run ended.
 #[derive(Debug)]
 pub enum Done {
     /// The plan was printed, or there was nothing to do.
     Nothing,
-    /// One outcome a machine.
-    Performed(Vec<Outcome>),
+    /// It was performed.
+    Performed(Performed),
 }
 
 /// Plans, shows, asks where something is taken away, and performs.

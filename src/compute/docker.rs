@@ -44,8 +44,12 @@ until [ -s /run/sshd.pid ]; do
 done
 cat /etc/ssh/ssh_host_*_key.pub";
 
+/// What [`BOOT_SCRIPT`] says after the host keys, once sshd answers.
+const ANSWERS: &str = "raptor: sshd answers";
+
 /// 30 s for a machine that was just made: its sshd answers in under one on an idle computer.
 const BOOT_TRIES: &str = "1500";
+const SAID_TIMEOUT: Duration = Duration::from_secs(30);
 /// A machine that is merely looked at has booted long ago, or says nothing yet.
 const LOOK_TRIES: &str = "50";
 
@@ -126,10 +130,23 @@ impl Docker {
         Ok(text.lines().last().unwrap_or_default().trim().to_owned())
     }
 
-    /// The container that was just made, once its sshd answers.
-    async fn booted(&self, spec: &MachineSpec, id: &str) -> Result<Machine, (&'static str, Cause)> {
+    /// The container that was just started, once its sshd answers. The log of one that `is_new` says
+    /// when, which costs the engine a third of a look inside.
+    async fn booted(
+        &self,
+        spec: &MachineSpec,
+        id: &str,
+        is_new: bool,
+    ) -> Result<Machine, (&'static str, Cause)> {
         let subject = [id];
-        let (looked, keys) = tokio::join!(self.inspect(&subject), self.host_keys(id, BOOT_TRIES));
+        let keys = async {
+            let said = if is_new { self.said_host_keys(id).await } else { None };
+            match said {
+                Some(keys) => Ok(keys),
+                None => self.host_keys(id, BOOT_TRIES).await,
+            }
+        };
+        let (looked, keys) = tokio::join!(self.inspect(&subject), keys);
         let keys = match keys {
             Ok(keys) => keys,
             Err(cause) => return Err(("boot it", self.give_up(id, cause).await)),
@@ -174,13 +191,22 @@ impl Docker {
                     let start = self.client.run(Call::new(&["start", &container.id])).await;
                     start.map_err(|cause| (step, cause))?;
                 }
-                return self.booted(spec, &container.id).await;
+                return self.booted(spec, &container.id, false).await;
             }
             if Instant::now() >= deadline {
                 return Err((step, Cause::NameTaken { holder: holder() }));
             }
             tokio::time::sleep(POLL_INTERVAL).await;
         }
+    }
+
+    /// The host keys by the container's log; none where the engine's logs cannot be read, or when
+    /// it ended before.
+    async fn said_host_keys(&self, id: &str) -> Option<Vec<String>> {
+        let arguments = ["logs", "--follow", id];
+        let call = Call::new(&arguments).timeout(SAID_TIMEOUT);
+        let said = self.client.lines_until(call, ANSWERS).await.ok()??;
+        Some(container::parse_host_keys(&said)).filter(|keys| !keys.is_empty())
     }
 
     async fn host_keys(&self, id: &str, tries: &str) -> Result<Vec<String>, Cause> {
@@ -291,7 +317,7 @@ impl Compute for Docker {
     fn create<'a>(&'a self, spec: &'a MachineSpec) -> Work<'a, Machine> {
         Box::pin(async move {
             let made = match self.start(spec).await {
-                Ok(Started::New(id)) => self.booted(spec, &id).await,
+                Ok(Started::New(id)) => self.booted(spec, &id, true).await,
                 Ok(Started::Before) => self.adopt(spec).await,
                 Err(failure) => Err(failure),
             };

@@ -213,7 +213,7 @@ impl Gossip {
     /// When [`Gossip::handle_timeout`] is to be called next.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Moment> {
-        self.timers.next_due()
+        self.timers.next_due(self.swim.has_news())
     }
 
     /// Does what is due.

@@ -88,6 +88,11 @@ impl Swim {
         self.effects.is_connected
     }
 
+    /// Whether anything waits to be passed on.
+    pub(super) fn has_news(&self) -> bool {
+        self.foca.updates_backlog() > 0
+    }
+
     /// What is known of the member at `address`.
     pub(super) fn get(&self, address: Ipv6Addr) -> Option<&Member<Life>> {
         self.table.get(&address)

@@ -38,6 +38,14 @@ pub(super) enum Event {
     },
 }
 
+impl Event {
+    /// Whether it is done for nothing while there is no news: it then waits until something else is
+    /// due, so that an idle process sleeps on.
+    fn passes_on_news(&self) -> bool {
+        matches!(self, Self::Swim(Timer::PeriodicGossip(_)))
+    }
+}
+
 /// Events by the moment at which they are due.
 #[derive(Debug, Default)]
 pub(super) struct Timers {
@@ -64,8 +72,10 @@ impl Timers {
         self.queue.values().any(|queued| std::mem::discriminant(queued) == kind)
     }
 
-    pub(super) fn next_due(&self) -> Option<Moment> {
-        self.queue.first_key_value().map(|((due, _), _)| *due)
+    /// When the next event is to be done. News is passed on only when there is some.
+    pub(super) fn next_due(&self, has_news: bool) -> Option<Moment> {
+        let mut wanted = self.queue.iter().filter(|(_, event)| has_news || !event.passes_on_news());
+        wanted.next().map(|((due, _), _)| *due)
     }
 
     pub(super) fn pop_due(&mut self, now: Moment) -> Option<Event> {
@@ -81,7 +91,7 @@ impl Timers {
     /// still lie unread in the socket. (Lifeguard, section IV-A, mistrusts its own slowness for
     /// the same reason.)
     pub(super) fn notice_pause(&mut self, now: Moment) {
-        let Some(due) = self.next_due() else { return };
+        let Some(due) = self.next_due(false) else { return };
         let late = now.since(due);
         if late >= PAUSE_MIN {
             let queue = std::mem::take(&mut self.queue);
@@ -106,10 +116,25 @@ mod tests {
         let mut timers = Timers::default();
         timers.insert(at(20), Event::Rumours);
         timers.insert(at(10), Event::Exchange);
-        assert_eq!(timers.next_due(), Some(at(10)));
+        assert_eq!(timers.next_due(true), Some(at(10)));
         assert!(timers.pop_due(at(9)).is_none());
         assert!(matches!(timers.pop_due(at(20)), Some(Event::Exchange)));
         assert!(matches!(timers.pop_due(at(20)), Some(Event::Rumours)));
+    }
+
+    #[test]
+    fn without_news_nobody_wakes_to_pass_it_on() {
+        let mut timers = Timers::default();
+        timers.insert(at(10), Event::Swim(Timer::PeriodicGossip(0)));
+        assert_eq!(timers.next_due(false), None);
+        timers.insert(at(1_000), Event::Exchange);
+        assert_eq!(
+            (timers.next_due(false), timers.next_due(true)),
+            (Some(at(1_000)), Some(at(10)))
+        );
+        timers.notice_pause(at(1_000));
+        assert_eq!(timers.next_due(true), Some(at(10)), "to wait for news is no pause");
+        assert!(matches!(timers.pop_due(at(1_000)), Some(Event::Swim(_))));
     }
 
     #[test]
@@ -118,10 +143,10 @@ mod tests {
         timers.insert(at(100), Event::Exchange);
         timers.insert(at(500), Event::Rumours);
         timers.notice_pause(at(200));
-        assert_eq!(timers.next_due(), Some(at(100)), "a small delay is no pause");
+        assert_eq!(timers.next_due(true), Some(at(100)), "a small delay is no pause");
         timers.notice_pause(at(2_100));
-        assert_eq!(timers.next_due(), Some(at(2_150)));
+        assert_eq!(timers.next_due(true), Some(at(2_150)));
         assert!(timers.pop_due(at(2_150)).is_some());
-        assert_eq!(timers.next_due(), Some(at(2_550)));
+        assert_eq!(timers.next_due(true), Some(at(2_550)));
     }
 }

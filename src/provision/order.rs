@@ -38,6 +38,8 @@ pub struct Order {
     pub layout: Layout,
     /// What the machine must have.
     pub requirements: Requirements,
+    /// Whether it was made a moment ago and root logs in: nothing there could be met or lost.
+    pub is_new: bool,
     /// The server type's modules; empty when nothing is provisioned.
     pub modules: Vec<ModuleInput>,
     /// The agent to put on it; none when it does not join.
@@ -49,7 +51,8 @@ pub struct Order {
 pub struct JoinOrder {
     /// raptor's program.
     pub program: Program,
-    /// What `agent init` reads; `name` is the machine's own when it is absent or null.
+    /// What `agent init` reads; `name` is the machine's own when it is absent or null, `found` comes
+    /// from [`Admission::founding`].
     pub init: Map<String, Value>,
     /// How long the agent may take until it answers.
     pub health_timeout: Duration,
@@ -79,6 +82,14 @@ pub struct InitReply {
 
 /// The cluster's side of taking a machine over.
 pub trait Admission: Send + Sync {
+    /// The machine is about to be given its key: what it is to found, when there is no cluster yet.
+    ///
+    /// # Errors
+    /// It is to found one, and that could not be written down.
+    fn founding(&self) -> Result<Option<Value>, Box<dyn Error + Send + Sync>> {
+        Ok(None)
+    }
+
     /// Admits the machine's key; the answer is what `agent adopt` reads.
     fn admit<'a>(
         &'a self,

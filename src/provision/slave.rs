@@ -16,7 +16,8 @@ use crate::provision::script::{Composer, Report, begun, parse as parse_report, u
 use crate::provision::service::{Service, service};
 use crate::provision::steps::{Step, steps};
 use crate::provision::undo::{Reached, undo};
-use crate::ssh::host::{Host, Output, Script, Source, Upload};
+use crate::ssh::error::HostError;
+use crate::ssh::host::{Host, Output, Script, Source, Upload, Uploaded};
 use crate::ssh::quote::quote;
 
 /// What a script may take beyond the sum of its steps.
@@ -47,6 +48,8 @@ struct Run<'a> {
     name: Name,
     reached: Reached,
     reply: Option<InitReply>,
+    /// How the copying went that did not wait for the look at a new machine.
+    copied: Option<Result<Uploaded, HostError>>,
     uploaded: bool,
 }
 
@@ -60,11 +63,12 @@ pub async fn slave(
     admission: &dyn Admission,
     progress: &Arc<dyn Progress>,
 ) -> Result<Slaved, SlaveError> {
-    let (probe, warnings) = match look(host, order, progress).await {
+    let (looked, copied) = tokio::join!(look(host, order, progress), copy_early(host, order));
+    let (probe, warnings) = match looked {
         Ok(fit) => fit,
         Err(failure) => return Err(told(host, None, failure, Vec::new(), Vec::new())),
     };
-    let mut run = Run::new(host, order, progress, probe);
+    let mut run = Run { copied, ..Run::new(host, order, progress, probe) };
     if let Err(failure) = run.perform(admission).await {
         let (undone, left) = run.put_back(admission, &failure).await;
         let log = run.reached.installing.then(|| order.layout.log());
@@ -88,7 +92,12 @@ async fn look(
     order: &Order,
     progress: &Arc<dyn Progress>,
 ) -> Result<(Probe, Vec<Problem>), Failure> {
-    progress.stage(host.name(), "looking at the machine");
+    let stage = if order.is_new && order.join.is_some() {
+        "looking at the machine, copying raptor"
+    } else {
+        "looking at the machine"
+    };
+    progress.stage(host.name(), stage);
     let mut script = Script::new("probing", probe_script(&order.layout));
     // With a password at hand, the first session already shows whether it is right.
     script.sudo = order.requirements.has_sudo_password;
@@ -97,6 +106,25 @@ async fn look(
     match check(&probe, &order.requirements) {
         Ok(warnings) => Ok((probe, warnings)),
         Err(problems) => Err(Failure::new("checking", SlaveCause::Unfit(problems))),
+    }
+}
+
+/// Copies the program onto a new machine while it is still being looked at: most of the time of a
+/// spawn goes into this copy.
+async fn copy_early(host: &dyn Host, order: &Order) -> Option<Result<Uploaded, HostError>> {
+    let join = order.join.as_ref().filter(|_| order.is_new)?;
+    Some(host.upload(copy(order, &join.program, false)).await)
+}
+
+/// The program's way to where its release belongs.
+fn copy(order: &Order, program: &Program, sudo: bool) -> Upload {
+    Upload {
+        source: Source::File(program.path.clone()),
+        destination: order.layout.release(&release_name(&program.version, &program.sha256)),
+        mode: 0o755,
+        sha256: Some(program.sha256.clone()),
+        sudo,
+        observer: None,
     }
 }
 
@@ -119,6 +147,7 @@ impl<'a> Run<'a> {
             name: name.unwrap_or_else(|| Name::from_hostname(&probe.hostname)),
             reached: Reached::default(),
             reply: None,
+            copied: None,
             uploaded: false,
             probe,
         }
@@ -132,8 +161,14 @@ impl<'a> Run<'a> {
         if order.join.is_none() && self.steps.is_empty() {
             return Ok(());
         }
+        let founding = match &order.join {
+            Some(_) => admission.founding(),
+            None => Ok(None),
+        };
+        let founding =
+            founding.map_err(|error| Failure::new("founding", SlaveCause::Admission(error)))?;
         self.reached.installing = true;
-        let report = self.script("provisioning", self.installing()?).await?;
+        let report = self.script("provisioning", self.installing(founding)?).await?;
         let Some(join) = &order.join else { return Ok(()) };
         let answer = report.value("init").unwrap_or_default();
         let reply: InitReply = serde_json::from_str(answer).map_err(|_| {
@@ -156,26 +191,22 @@ impl<'a> Run<'a> {
     async fn upload(&mut self, program: &Program) -> Result<(), Failure> {
         let release = release_name(&program.version, &program.sha256);
         let there = self.probe.sha256.as_ref() == Some(&program.sha256);
-        if there && self.probe.release.as_ref() == Some(&release) {
+        if self.copied.is_none() && there && self.probe.release.as_ref() == Some(&release) {
             return Ok(());
         }
-        self.progress.stage(self.host.name(), "copying raptor");
-        self.reached.release = Some(release.clone());
-        let upload = Upload {
-            source: Source::File(program.path.clone()),
-            destination: self.order.layout.release(&release),
-            mode: 0o755,
-            sha256: Some(program.sha256.clone()),
-            sudo: self.sudo,
-            observer: None,
+        self.reached.release = Some(release);
+        let uploaded = if let Some(copied) = self.copied.take() {
+            copied
+        } else {
+            self.progress.stage(self.host.name(), "copying raptor");
+            self.host.upload(copy(self.order, program, self.sudo)).await
         };
-        let uploaded = self.host.upload(upload).await;
         self.uploaded = !uploaded.map_err(|error| Failure::new("copying raptor", error))?.skipped;
         Ok(())
     }
 
     /// Modules, program, identity.
-    fn installing(&self) -> Result<String, Failure> {
+    fn installing(&self, founding: Option<Value>) -> Result<String, Failure> {
         let mut composer = Composer::new(&self.order.layout);
         composer
             .add_steps(&self.order.modules, &self.steps)
@@ -184,6 +215,7 @@ impl<'a> Run<'a> {
             composer.add(&switch(&release_name(&join.program.version, &join.program.sha256)));
             let mut init = join.init.clone();
             init.insert("name".to_owned(), Value::String(self.name.to_string()));
+            init.insert("found".to_owned(), founding.unwrap_or_default());
             let init = quote(&Value::Object(init).to_string());
             composer.add("title 'agent init'");
             composer.add(&self.unless_it_runs(&format!(
@@ -229,7 +261,7 @@ impl<'a> Run<'a> {
         composer.add("title 'waiting for the agent'");
         composer.add(&format!(
             "end=$(($(date +%s) + {health_s}))\nuntil {healthy}; do\n\
-             [ \"$(date +%s)\" -lt \"$end\" ] || fail 1\nsleep 0.1 2>/dev/null || sleep 1\ndone"
+             [ \"$(date +%s)\" -lt \"$end\" ] || fail 1\nsleep 0.03 2>/dev/null || sleep 1\ndone"
         ));
         let mut keep = vec![release.as_str()];
         keep.extend(self.probe.release.as_deref());

@@ -59,7 +59,6 @@ impl Performer {
     ) -> Result<Built, Failure> {
         let computes = self.computes(&jobs)?;
         set_scopes(&mut jobs, &computes).await;
-        let founder = if door.is_none() { jobs.iter().position(|job| job.join) } else { None };
         let (cluster_id, founding) = if let Some(door) = &door {
             (cluster_of(door.as_ref()).await?, None)
         } else {
@@ -69,6 +68,7 @@ impl Performer {
         if let Some(door) = &door {
             write_wishes(door.as_ref(), &jobs).await?;
         }
+        let founder = founding.as_ref().and_then(|founding| reserved_founder(founding, &jobs));
         let site = Arc::new(Site {
             performer: self.clone(),
             cluster_id,
@@ -78,6 +78,9 @@ impl Performer {
             permits: Arc::new(Semaphore::new(self.settings().concurrent.max(1))),
             crowd: Crowd::default(),
         });
+        if founder.is_some() {
+            site.entrance.claim();
+        }
         let outcomes = run_all(&site, jobs, founder).await;
         let door = site.entrance.door();
         // What could not be put back is still to be found by its wish.
@@ -132,6 +135,18 @@ async fn set_scopes(jobs: &mut [MachineJob], computes: &BTreeMap<String, Arc<dyn
             job.record.upkeep.scope = Some(scope.clone());
         }
     }
+}
+
+/// The machine that founds the cluster whatever the others do: who was about to found it before; of
+/// machines that were there already the first one named, which is the same when the command is given
+/// again. Of new machines it is the first that is ready: the others wait for nobody slower.
+fn reserved_founder(founding: &Founding, jobs: &[MachineJob]) -> Option<usize> {
+    let mut joining = jobs.iter().filter(|job| job.join);
+    if founding.founder.is_none() && joining.all(|job| job.origin == Origin::Backend) {
+        return None;
+    }
+    let earlier = jobs.iter().position(|job| job.join && founding.founder == Some(job.intent));
+    earlier.or_else(|| jobs.iter().position(|job| job.join))
 }
 
 async fn run_all(site: &Arc<Site>, jobs: Vec<MachineJob>, founder: Option<usize>) -> Vec<Outcome> {

@@ -11,7 +11,7 @@ use crate::agent::perform::job::Failure;
 enum State {
     /// A machine is founding the cluster.
     Founding,
-    /// The machine that was to found it failed: the next one that is ready takes its place.
+    /// Nobody founds it yet, or who did failed: the first machine that is ready does.
     Vacant,
     Open(Arc<dyn Door>),
     Closed(String),
@@ -31,9 +31,14 @@ pub(super) enum WayIn {
 }
 
 impl Entrance {
-    /// Open when there is a door already; else somebody is about to found the cluster.
+    /// Open when there is a door already; else somebody is to found the cluster.
     pub(super) fn new(door: Option<Arc<dyn Door>>) -> Self {
-        Self { state: watch::Sender::new(door.map_or(State::Founding, State::Open)) }
+        Self { state: watch::Sender::new(door.map_or(State::Vacant, State::Open)) }
+    }
+
+    /// Whether the caller is to found the cluster: nobody else does, and there is none.
+    pub(super) fn claim(&self) -> bool {
+        self.exchange(|state| matches!(state, State::Vacant), State::Founding)
     }
 
     /// Waits until there is a way in.
@@ -49,7 +54,7 @@ impl Entrance {
                 Err(_) => return failed("there is none"),
             }
             drop(seen);
-            if self.exchange(|state| matches!(state, State::Vacant), State::Founding) {
+            if self.claim() {
                 return Ok(WayIn::Found);
             }
         }
@@ -99,6 +104,7 @@ mod tests {
     #[tokio::test]
     async fn one_takes_the_place_of_a_founder_that_failed() {
         let entrance = Arc::new(Entrance::new(None));
+        assert!(entrance.claim() && !entrance.claim());
         let wait = || {
             let entrance = Arc::clone(&entrance);
             tokio::spawn(async move { matches!(entrance.enter().await, Ok(WayIn::Found)) })

@@ -11,6 +11,7 @@ use crate::config::files::read_bounded;
 use crate::config::files::write_atomic;
 use crate::config::home::Home;
 use crate::model::cluster::ClusterId;
+use crate::model::machine::IntentId;
 use crate::model::machine::MachineRecords;
 use crate::model::name::Name;
 
@@ -28,6 +29,10 @@ pub struct Founding {
     pub nonce: u64,
     /// The machines wished for.
     pub machines: MachineRecords,
+    /// The one of them that was about to found it: taken up again, it is the same one, for it may
+    /// hold the first document already.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub founder: Option<IntentId>,
 }
 
 /// Why the file cannot be used.
@@ -57,7 +62,7 @@ impl Founding {
     /// [`FoundingError::Random`].
     pub fn new(cluster: Name) -> Result<Self, FoundingError> {
         let nonce = u64::from_le_bytes(clock::random()?);
-        Ok(Self { version: 1, cluster, nonce, machines: MachineRecords::new() })
+        Ok(Self { version: 1, cluster, nonce, machines: MachineRecords::new(), founder: None })
     }
 
     /// The id its machines carry.

@@ -24,6 +24,7 @@ use crate::agent::perform::crowd::Turn;
 use crate::agent::perform::door::Door;
 use crate::agent::perform::door::Way;
 use crate::agent::perform::entrance::WayIn;
+use crate::agent::perform::founding::Founding;
 use crate::agent::perform::job::Failure;
 use crate::agent::perform::job::INTERRUPTED;
 use crate::agent::perform::job::MachineJob;
@@ -196,7 +197,7 @@ impl Site {
         let progress = self.performer.progress();
         progress.stage(name, "giving it a key");
         let failed = |error: local::LocalError| Failure::at(error.step, error.why);
-        let request = self.init_request(job, reached.founds());
+        let request = self.init_request(job, self.claim_founding(job, reached)?);
         let reply = local::initialise(home.clone(), request, reached.at_work().await);
         let reply = reply.await.map_err(failed)?;
         reached.node = Some(reply.node_id);
@@ -204,7 +205,7 @@ impl Site {
             progress.stage(name, "being admitted");
             match self.entrance.enter().await? {
                 WayIn::Found => {
-                    reached.founds.store(true, Ordering::Relaxed);
+                    self.begin_founding_by(job, reached)?;
                     let request = self.init_request(job, true);
                     let at_work = reached.at_work().await;
                     local::initialise(home.clone(), request, at_work).await.map_err(failed)?;
@@ -280,6 +281,32 @@ impl Site {
             challenge: None,
             found: self.found_request(is_founder),
         }
+    }
+
+    /// Whether the machine of `job`, which is ready, is to found the cluster.
+    pub(super) fn claim_founding(
+        &self,
+        job: &MachineJob,
+        reached: &Reached,
+    ) -> Result<bool, Failure> {
+        if !reached.founds() && self.founding.is_some() && self.entrance.claim() {
+            self.begin_founding_by(job, reached)?;
+        }
+        Ok(reached.founds())
+    }
+
+    /// Writes down who founds the cluster: when the work is taken up again, it must be the same.
+    pub(super) fn begin_founding_by(
+        &self,
+        job: &MachineJob,
+        reached: &Reached,
+    ) -> Result<(), Failure> {
+        // First, so that another takes its place if this fails.
+        reached.founds.store(true, Ordering::Relaxed);
+        let Some(founding) = &self.founding else { return Ok(()) };
+        let founding = Founding { founder: Some(job.intent), ..founding.clone() };
+        let kept = founding.save(self.performer.home());
+        kept.map_err(|error| Failure::at("write down who founds the cluster", chain(&error)))
     }
 
     pub(super) fn found_request(&self, is_founder: bool) -> Option<FoundRequest> {

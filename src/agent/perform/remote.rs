@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -26,6 +25,7 @@ use crate::agent::perform::door::Way;
 use crate::agent::perform::entrance::WayIn;
 use crate::agent::perform::job::Failure;
 use crate::agent::perform::job::MachineJob;
+use crate::agent::perform::job::Origin;
 use crate::agent::perform::login::log_in;
 use crate::agent::perform::login::settled;
 use crate::agent::perform::make::Reached;
@@ -72,7 +72,7 @@ impl Site {
             self.cluster_id,
             &clock::random().map_err(|error| Failure::at("draw a challenge", chain(&error)))?,
         );
-        let order = self.order(job, &target, reached.founds(), &challenge)?;
+        let order = self.order(job, &target, &challenge)?;
         let needs_sudo = target.destination.user.as_deref() != Some("root");
         let patience = self.patience(job);
         let host = log_in(target, patience).await?;
@@ -117,16 +117,14 @@ impl Site {
         &self,
         job: &MachineJob,
         target: &SshTarget,
-        is_founder: bool,
         challenge: &Challenge,
     ) -> Result<Order, Failure> {
         let provision = &self.performer.config().provision;
-        let joins_another = !is_founder && job.join;
         let requirements = Requirements {
             architecture: std::env::consts::ARCH.to_owned(),
             free_bytes: provision.free_disk_mb.saturating_mul(1024 * 1024),
             now: wall_clock(),
-            cluster: joins_another.then_some(self.cluster_id),
+            cluster: job.join.then_some(self.cluster_id),
             has_sudo_password: target.sudo_password.is_some(),
             force: self.performer.settings().force,
         };
@@ -136,7 +134,7 @@ impl Site {
             Vec::new()
         };
         let join = if job.join {
-            let mut init = self.init(job, target, is_founder);
+            let mut init = self.init(job, target);
             init.insert("challenge".to_owned(), json!(challenge));
             Some(JoinOrder {
                 program: self.performer.program()?,
@@ -146,11 +144,14 @@ impl Site {
         } else {
             None
         };
-        Ok(Order { layout: Layout::default(), requirements, modules, join })
+        // Only root gets by without what the first look tells.
+        let is_root = target.destination.user.as_deref() == Some("root");
+        let is_new = job.origin == Origin::Backend && is_root;
+        Ok(Order { layout: Layout::default(), requirements, is_new, modules, join })
     }
 
-    /// What `agent init` reads on the machine; the name is added there.
-    fn init(&self, job: &MachineJob, target: &SshTarget, is_founder: bool) -> Map<String, Value> {
+    /// What `agent init` reads on the machine; the name and what it founds are added there.
+    fn init(&self, job: &MachineJob, target: &SshTarget) -> Map<String, Value> {
         let destination = &target.destination;
         let mut init = Map::new();
         let mut set = |key: &str, value: Value| init.insert(key.to_owned(), value);
@@ -161,7 +162,6 @@ impl Site {
         set("listen", json!(self.performer.config().mesh.listen));
         set("ssh_port", json!(destination.port.unwrap_or(SSH_PORT)));
         set("ssh_user", json!(destination.user));
-        set("found", json!(self.found_request(is_founder)));
         set("force", json!(self.performer.settings().force));
         init
     }
@@ -280,7 +280,7 @@ impl Gate<'_> {
 
     /// Takes the place of a founder that failed: the machine's key is there, the cluster is not.
     async fn found(&self, name: &Name) -> Result<Genesis, Failure> {
-        self.reached.founds.store(true, Ordering::Relaxed);
+        self.site.begin_founding_by(self.job, self.reached)?;
         let mut init = self.order.join.as_ref().map(|join| join.init.clone()).unwrap_or_default();
         init.insert("name".to_owned(), json!(name));
         init.insert("found".to_owned(), json!(self.site.found_request(true)));
@@ -324,6 +324,12 @@ impl Gate<'_> {
 }
 
 impl Admission for Gate<'_> {
+    fn founding(&self) -> Result<Option<Value>, Box<dyn Error + Send + Sync>> {
+        let claimed = self.site.claim_founding(self.job, self.reached);
+        let founds = claimed.map_err(|failure| self.keep(failure))?;
+        Ok(self.site.found_request(founds).map(|request| json!(request)))
+    }
+
     fn admit<'a>(
         &'a self,
         _machine: &'a str,

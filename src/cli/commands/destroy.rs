@@ -41,6 +41,6 @@ pub async fn run(
     let request = DestroyRequest { all: arguments.all, nodes: arguments.nodes };
     match perform::run(invocation, &Request::Destroy(request), interrupt).await? {
         Done::Nothing => Ok(ExitStatus::DONE),
-        Done::Performed(outcomes) => perform::report(invocation, &outcomes),
+        Done::Performed(done) => perform::report(invocation, &done.outcomes),
     }
 }

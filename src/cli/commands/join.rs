@@ -44,9 +44,9 @@ pub async fn run(
     let request = request(&Zeroizing::new(arguments.door))?;
     match perform::run(invocation, &Request::Join(request), interrupt).await? {
         Done::Nothing => Ok(ExitStatus::DONE),
-        Done::Performed(outcomes) => {
-            let status = perform::report(invocation, &outcomes)?;
-            members::show_after_change(invocation, status).await?;
+        Done::Performed(done) => {
+            let status = perform::report(invocation, &done.outcomes)?;
+            members::show_after_change(invocation, status, done.members).await?;
             Ok(status)
         }
     }

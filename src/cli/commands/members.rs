@@ -9,6 +9,7 @@ use crate::cli::error::CliError;
 use crate::cli::exit_status::ExitStatus;
 use crate::cli::invocation::Invocation;
 use crate::cli::output::members::print_members;
+use crate::model::member::Member;
 
 /// Show who belongs to the cluster, and who answers
 #[derive(Debug, Args)]
@@ -41,21 +42,24 @@ pub async fn run(
 }
 
 /// After machines were added: the members and what to try next. JSON answers hold the outcomes
-/// already, and a run that failed altogether has nothing to show.
+/// already, and a run that failed altogether has nothing to show. Without `members` they are asked.
 ///
 /// # Errors
 /// No agent answers.
 pub async fn show_after_change(
     invocation: &Invocation,
     status: ExitStatus,
+    members: Option<Vec<Member>>,
 ) -> Result<(), CliError> {
     if invocation.format.is_json()
         || [ExitStatus::FAILED, ExitStatus::INTERRUPTED].contains(&status)
     {
         return Ok(());
     }
-    let connection = connection::open(invocation).await?;
-    let members = connection.client.members().await?;
+    let members = match members {
+        Some(members) => members,
+        None => connection::open(invocation).await?.client.members().await?,
+    };
     let example = members.first().map(|member| member.name.to_string()).unwrap_or_default();
     print_members(invocation.format, members, SystemTime::now().into())?;
     invocation.note(&format!(

@@ -24,6 +24,6 @@ pub struct PruneArguments {}
 pub async fn run(invocation: &Invocation, interrupt: Interrupt) -> Result<ExitStatus, CliError> {
     match perform::run(invocation, &Request::Prune, interrupt).await? {
         Done::Nothing => Ok(ExitStatus::DONE),
-        Done::Performed(outcomes) => perform::report(invocation, &outcomes),
+        Done::Performed(done) => perform::report(invocation, &done.outcomes),
     }
 }

@@ -94,10 +94,10 @@ pub async fn run(
     };
     match perform::run(invocation, &Request::Slave(request), interrupt).await? {
         Done::Nothing => Ok(ExitStatus::DONE),
-        Done::Performed(outcomes) => {
-            let status = perform::report(invocation, &outcomes)?;
+        Done::Performed(done) => {
+            let status = perform::report(invocation, &done.outcomes)?;
             if !arguments.outfit.no_join {
-                members::show_after_change(invocation, status).await?;
+                members::show_after_change(invocation, status, done.members).await?;
             }
             Ok(status)
         }

@@ -91,10 +91,10 @@ pub async fn run(
     let shows_members = request.join;
     match perform::run(invocation, &Request::Spawn(request), interrupt).await? {
         Done::Nothing => Ok(ExitStatus::DONE),
-        Done::Performed(outcomes) => {
-            let status = perform::report(invocation, &outcomes)?;
+        Done::Performed(done) => {
+            let status = perform::report(invocation, &done.outcomes)?;
             if shows_members {
-                members::show_after_change(invocation, status).await?;
+                members::show_after_change(invocation, status, done.members).await?;
             }
             Ok(status)
         }

@@ -36,6 +36,7 @@ use crate::cli::interrupt::Interrupt;
 use crate::cli::invocation::Invocation;
 use crate::cli::perform::DestroyRequest;
 use crate::cli::perform::Outcome;
+use crate::cli::perform::Performed;
 use crate::cli::perform::Request;
 use crate::cli::perform::SlaveRequest;
 use crate::cli::perform::SpawnRequest;
@@ -201,7 +202,7 @@ pub async fn perform(
     plan: Plan,
     progress: Arc<dyn Progress>,
     interrupt: Interrupt,
-) -> Result<Vec<Outcome>, CliError> {
+) -> Result<Performed, CliError> {
     let known = match request {
         // The cluster to enter is not the one that this home knows.
         Request::Join(_) => Known::nothing(invocation)?,
@@ -221,7 +222,7 @@ pub async fn perform(
         interrupt: interrupt.into_watch(),
     });
     if let Request::Join(door) = request {
-        return entering::join(invocation, door, &performer).await;
+        return entering::join(invocation, door, &performer).await.map(Performed::from);
     }
     let door = known.connection.as_ref().map(door);
     if matches!(request, Request::Destroy(_) | Request::Prune) {
@@ -240,12 +241,18 @@ pub async fn perform(
         }
         let outcomes = performer.retire(&plan, cluster_id, executor, door).await;
         known.forget(invocation, &plan, &outcomes);
-        return Ok(outcomes.into_iter().map(outcome).collect());
+        return Ok(outcomes.into_iter().map(outcome).collect::<Vec<_>>().into());
     }
     let jobs = machine_jobs(&plan, &known.world.machines, wall_clock());
     let built = performer.build(jobs, door).await.map_err(failure)?;
     remember(invocation, &built, known.connection.as_ref()).await;
-    Ok(built.outcomes.into_iter().map(outcome).collect())
+    let members = match &built.door {
+        // Who shows them asks again, and says why when nobody answers.
+        Some(door) => door.members().await.ok(),
+        None => None,
+    };
+    let outcomes = built.outcomes.into_iter().map(outcome).collect();
+    Ok(Performed { outcomes, members })
 }
 
 fn door(connection: &Connection) -> Arc<dyn Door> {

@@ -6,9 +6,12 @@ use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use tokio::io::AsyncBufReadExt;
 use tokio::io::AsyncRead;
 use tokio::io::AsyncReadExt;
 use tokio::io::AsyncWriteExt;
+use tokio::io::BufReader;
+use tokio::process::Child;
 use tokio::process::Command;
 
 use crate::compute::error::Cause;
@@ -17,6 +20,8 @@ use crate::compute::error::Cause;
 const TIMEOUT: Duration = Duration::from_secs(120);
 /// An answer about a thousand containers has about 8 MB.
 const ANSWER_SIZE_MAX: usize = 64 * 1024 * 1024;
+/// Most that is read of a client whose lines are followed.
+const LINES_SIZE_MAX: u64 = 64 * 1024;
 /// How much of the end of what a client complains is kept.
 const COMPLAINT_SIZE_MAX: usize = 8 * 1024;
 /// How many of its last lines are shown.
@@ -86,6 +91,34 @@ impl Client {
         Ok(last_lines(&printed))
     }
 
+    /// The lines that a call prints before it prints `last`; none when it ends without. It is ended
+    /// then.
+    pub(super) async fn lines_until(
+        &self,
+        call: Call<'_>,
+        last: &str,
+    ) -> Result<Option<String>, Cause> {
+        let what = format!("`{}`", self.command_text(&call));
+        let mut child = self.start(&call, Stdio::null())?;
+        let lines = async {
+            let mut source = BufReader::new(child.stdout.take()?.take(LINES_SIZE_MAX));
+            let mut text = String::new();
+            loop {
+                let start = text.len();
+                if source.read_line(&mut text).await.ok()? == 0 {
+                    return None;
+                }
+                if text[start..].trim_end() == last {
+                    text.truncate(start);
+                    return Some(text);
+                }
+            }
+        };
+        let after = call.timeout;
+        let lines = tokio::time::timeout(after, lines).await;
+        lines.map_err(|_| Cause::TimedOut { what, after })
+    }
+
     /// The JSON list that a call prints about those of its subjects that are there.
     pub(super) async fn json_of_those_there<T: DeserializeOwned>(
         &self,
@@ -137,22 +170,30 @@ impl Client {
         }
     }
 
-    async fn finish(&self, call: Call<'_>) -> Result<Answer, Cause> {
-        let fail = |source: io::Error| match source.kind() {
+    fn failed(&self, source: io::Error) -> Cause {
+        match source.kind() {
             io::ErrorKind::NotFound => Cause::ClientMissing { program: self.program.clone() },
             _ => Cause::io("run", &self.program, source),
-        };
-        let mut child = Command::new(&self.program)
+        }
+    }
+
+    fn start(&self, call: &Call<'_>, errors: Stdio) -> Result<Child, Cause> {
+        Command::new(&self.program)
             .args(call.arguments)
             .envs(call.environment)
             .stdin(if call.input.is_empty() { Stdio::null() } else { Stdio::piped() })
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
+            .stderr(errors)
             // A group of its own: Ctrl-C at the terminal is answered by us, not by each client.
             .process_group(0)
             .kill_on_drop(true)
             .spawn()
-            .map_err(fail)?;
+            .map_err(|source| self.failed(source))
+    }
+
+    async fn finish(&self, call: Call<'_>) -> Result<Answer, Cause> {
+        let fail = |source| self.failed(source);
+        let mut child = self.start(&call, Stdio::piped())?;
         let (input, output, errors) =
             (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let feed = async {

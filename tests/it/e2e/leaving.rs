@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use super::text;
@@ -172,7 +173,12 @@ fn what_a_killed_spawn_left_is_pruned() {
         let clusters = std::fs::read_dir(sandbox.home().join("machines")).unwrap();
         let clusters = clusters.map(|cluster| cluster.unwrap().path()).filter(|path| path.is_dir());
         let homes = clusters.flat_map(|cluster| std::fs::read_dir(cluster).unwrap());
-        homes.map(|home| home.unwrap().path()).filter(|home| home.is_dir()).count()
+        // One that is still being made is hidden, and swept away with the next change.
+        let is_home = |path: &PathBuf| {
+            let is_hidden = path.file_name().is_some_and(|name| name.as_bytes().starts_with(b"."));
+            path.is_dir() && !is_hidden
+        };
+        homes.map(|home| home.unwrap().path()).filter(is_home).count()
     };
     let running = sandbox.raptor(["spawn"]).start();
     wait_until(std::time::Duration::from_secs(60), "a second machine", || {
