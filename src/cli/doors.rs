@@ -78,6 +78,10 @@ impl Door for ApiDoor {
         Box::pin(async move { self.client.admit(&request).await.map_err(told) })
     }
 
+    fn introduce(&self, bootstrap: Bootstrap) -> Answer<'_, ()> {
+        Box::pin(async move { self.client.introduce(&bootstrap).await.map_err(told) })
+    }
+
     fn evict(&self, node: String) -> Answer<'_, ()> {
         Box::pin(async move { self.client.evict(&node).await.map_err(told) })
     }

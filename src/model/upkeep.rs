@@ -27,6 +27,9 @@ pub struct Upkeep {
     /// When its back-end was seen to hold it standing still, or not at all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stopped_at: Option<Timestamp>,
+    /// When its agent was last found answering, at a visit past the mesh, while it was called failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answered_at: Option<Timestamp>,
     /// When its life ends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Timestamp>,

@@ -1,5 +1,7 @@
 //! Whom a newcomer calls first: told with its admission, and again when others come after it.
 
+use std::time::Duration;
+
 use crate::agent::api::Bootstrap;
 use crate::agent::api::BootstrapPeer;
 use crate::agent::core::Core;
@@ -14,6 +16,9 @@ pub(super) const PEERS_MAX: usize = 100;
 
 /// Members named to a newcomer in the one packet that answers a knock.
 pub(super) const KNOCK_PEERS_MAX: usize = 5;
+
+/// How long members that were introduced are listened to before the document names them.
+const INTRODUCTION: Duration = Duration::from_secs(60);
 
 impl Core {
     /// What a newcomer must know: this member first, then others that answer, then those that are
@@ -37,8 +42,9 @@ impl Core {
         Bootstrap { genesis: self.parts.genesis.clone(), name, peers }
     }
 
-    /// Takes further members to call, from whoever takes this machine into the cluster. Once the
-    /// document is here it says who they are, and nobody else is listened to.
+    /// Takes further members to call, from whoever takes this machine into the cluster, or found it
+    /// alone in it. They are listened to for a while though the document does not name them: it may
+    /// be older than they are. Whoever may call here could admit them as well.
     pub(super) fn introduce(&mut self, bootstrap: &Bootstrap, reply: Reply<()>) {
         if bootstrap.genesis != self.parts.genesis {
             let why = format!("this machine's cluster is {}", self.parts.genesis.cluster_id());
@@ -46,16 +52,19 @@ impl Core {
             return;
         }
         let me = self.me();
-        if !self.roster().members.contains_key(&me) {
-            for peer in bootstrap.peers.iter().filter(|peer| peer.id != me) {
-                let known = &mut self.parts.file.peers;
-                known.retain(|known| known.id != peer.id);
-                known.push(peer.clone());
-            }
-            let surplus = self.parts.file.peers.len().saturating_sub(PEERS_MAX);
-            self.parts.file.peers.drain(..surplus);
-            self.refresh_members();
+        let until = self.now() + INTRODUCTION;
+        for peer in bootstrap.peers.iter().filter(|peer| peer.id != me).take(PEERS_MAX) {
+            let known = &mut self.parts.file.peers;
+            known.retain(|known| known.id != peer.id);
+            known.push(peer.clone());
+            self.introduced.insert(peer.id, until);
         }
+        let surplus = self.parts.file.peers.len().saturating_sub(PEERS_MAX);
+        self.parts.file.peers.drain(..surplus);
+        while self.introduced.len() > PEERS_MAX {
+            self.introduced.pop_first();
+        }
+        self.refresh_members();
         let _ = reply.send(Ok(()));
     }
 }

@@ -62,6 +62,8 @@ impl Core {
             .iter()
             .map(|(node, admission)| (*node, admission.endpoints.clone()))
             .collect();
+        let is_out = |node: &&NodeId| roster.evicted.contains_key(*node);
+        let evicted: BTreeSet<NodeId> = self.introduced.keys().filter(is_out).copied().collect();
         let invitations = self.invitations();
         if !admissions.contains_key(&me) {
             // The document has not come yet, or not as far as our own admission: whoever
@@ -71,6 +73,15 @@ impl Core {
                 peers.entry(peer.id).or_default();
             }
             roles.insert(me, Role::Full);
+        }
+        self.introduced.retain(|_, until| *until > now);
+        for (node, until) in &self.introduced {
+            if evicted.contains(node) {
+                continue;
+            }
+            roles.entry(*node).or_insert(Role::Full);
+            peers.entry(*node).or_default();
+            self.refresh_at = Some(self.refresh_at.map_or(*until, |due| due.min(*until)));
         }
         // After a restart no facts are known yet: where they were at first is the way back.
         for peer in &self.parts.file.peers {

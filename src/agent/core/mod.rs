@@ -146,6 +146,9 @@ pub struct Core {
     stopping: Option<Stopping>,
     /// Members that were put out and are still spoken to, until when.
     farewells: BTreeMap<NodeId, Moment>,
+    /// Members that were introduced, and are listened to though the document does not name them,
+    /// until when.
+    introduced: BTreeMap<NodeId, Moment>,
     /// When this machine ends at the latest, once it was put out.
     departs_by: Option<Moment>,
     /// Why the last write did not reach the disk.
@@ -211,6 +214,7 @@ impl Core {
             picks: parts.seed,
             stopping: None,
             farewells: BTreeMap::new(),
+            introduced: BTreeMap::new(),
             departs_by: None,
             disk_problem: None,
             facts_problem: None,

@@ -95,7 +95,8 @@ impl Core {
     /// itself back in. Before this machine knows the members, it believes who introduced it.
     fn check_source(&self, source: NodeId) -> Result<(), AgentError> {
         let members = &self.roster().members;
-        if members.contains_key(&source) || !members.contains_key(&self.me()) {
+        let is_known = members.contains_key(&source) || self.introduced.contains_key(&source);
+        if is_known || !members.contains_key(&self.me()) {
             return Ok(());
         }
         Err(AgentError::Forbidden(format!("{} is no member", source.short())))

@@ -29,6 +29,8 @@ pub trait Door: Send + Sync {
     fn write(&self, request: WriteRequest) -> Answer<'_, ()>;
     /// Takes a key in.
     fn admit(&self, request: AdmitRequest) -> Answer<'_, Bootstrap>;
+    /// Tells the machine behind the door of members to call.
+    fn introduce(&self, bootstrap: Bootstrap) -> Answer<'_, ()>;
     /// Puts a member out, by id.
     fn evict(&self, node: String) -> Answer<'_, ()>;
 }

@@ -201,6 +201,8 @@ impl Site {
         let reply = local::initialise(home.clone(), request, reached.at_work().await);
         let reply = reply.await.map_err(failed)?;
         reached.node = Some(reply.node_id);
+        // An agent that runs already has read its file: it is told through its door.
+        let mut untold = None;
         if !reached.founds() {
             progress.stage(name, "being admitted");
             match self.entrance.enter().await? {
@@ -213,6 +215,7 @@ impl Site {
                 WayIn::Door(door) => {
                     let request = admission(job, &job.record.name, reply.node_id, Vec::new());
                     let bootstrap = admit(door.as_ref(), request).await?;
+                    untold = reply.genesis.is_some().then(|| bootstrap.clone());
                     let at_work = reached.at_work().await;
                     local::adopt(home.clone(), bootstrap, at_work).await.map_err(failed)?;
                 }
@@ -226,6 +229,10 @@ impl Site {
             let log = home.log_file().display().to_string();
             Failure::at("reach its agent", chain(&error)).with_hint(format!("its log is {log}"))
         })?;
+        if let Some(bootstrap) = untold {
+            let introduced = door.introduce(bootstrap).await;
+            introduced.map_err(|error| Failure::at("introduce the members", chain(&error)))?;
+        }
         self.joined(job, reply.node_id, reached.founds().then_some(door), reached).await
     }
 

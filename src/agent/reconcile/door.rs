@@ -60,6 +60,13 @@ impl Door for OwnDoor {
         )
     }
 
+    fn introduce(&self, bootstrap: Bootstrap) -> Answer<'_, ()> {
+        Box::pin(async move {
+            let told_it = self.0.ask(|reply| Command::Introduce(bootstrap, reply));
+            told_it.await.map_err(told)
+        })
+    }
+
     fn evict(&self, node: String) -> Answer<'_, ()> {
         Box::pin(async move {
             self.0.ask(|reply| Command::Evict(node, reply)).await.map(drop).map_err(told)

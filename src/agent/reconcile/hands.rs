@@ -46,8 +46,8 @@ pub(super) struct Done {
 #[derive(Clone)]
 pub(super) struct Hands {
     performer: Performer,
-    genesis: Genesis,
-    door: Arc<dyn Door>,
+    pub(super) genesis: Genesis,
+    pub(super) door: Arc<dyn Door>,
     /// The home of this very agent.
     own: Home,
 }
@@ -100,6 +100,10 @@ impl Hands {
             },
             Step::Destroy { intent, compute_type } => self.destroy(intent, &compute_type).await,
             Step::End { name } => self.end(&name),
+            Step::Visit { intent, record, answered } => match self.visit(intent, *record).await {
+                Ok(()) => self.write(answered).await,
+                Err(why) => Err(why),
+            },
             Step::List { compute_type } => match self.list(&compute_type).await {
                 Ok(machines) => {
                     listed = Some((compute_type, machines));
@@ -139,16 +143,8 @@ impl Hands {
     }
 
     async fn enter(&self, intent: IntentId, record: MachineRecord) -> Result<(), String> {
-        let job = MachineJob {
-            intent,
-            record,
-            is_named: true,
-            origin: Origin::Backend,
-            is_wished: true,
-            provision: true,
-            join: true,
-        };
-        let built = self.performer.build(vec![job], Some(Arc::clone(&self.door)));
+        let jobs = vec![job(intent, record)];
+        let built = self.performer.build(jobs, Some(Arc::clone(&self.door)));
         let built = built.await.map_err(told)?;
         match built.outcomes.into_iter().find_map(|outcome| outcome.failure) {
             Some(failure) => Err(told(failure)),
@@ -177,8 +173,21 @@ impl Hands {
     }
 }
 
+/// The making of the machine of a wish.
+pub(super) fn job(intent: IntentId, record: MachineRecord) -> MachineJob {
+    MachineJob {
+        intent,
+        record,
+        is_named: true,
+        origin: Origin::Backend,
+        is_wished: true,
+        provision: true,
+        join: true,
+    }
+}
+
 #[allow(clippy::needless_pass_by_value)] // What `map_err` hands over.
-fn told(failure: Failure) -> String {
+pub(super) fn told(failure: Failure) -> String {
     format!("{}: {}", failure.step, failure.cause)
 }
 

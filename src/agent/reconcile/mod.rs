@@ -6,6 +6,7 @@
 mod door;
 mod hands;
 pub mod sight;
+mod visit;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

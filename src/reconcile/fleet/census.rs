@@ -26,6 +26,8 @@ pub(super) enum State {
     Unsure {
         /// How long until it is.
         left: Duration,
+        /// Whether its agent answered when somebody went and looked.
+        answers: bool,
     },
     /// Its member is given up.
     Dead,
@@ -38,6 +40,12 @@ pub(super) enum State {
     /// No affair of the rules: never meant to be a member, or put out by a person.
     Apart,
 }
+
+/// How long an answer at a visit counts.
+const ANSWER_HOLDS: Duration = Duration::from_secs(60);
+
+/// How long a failed member is visited: one that answers and reaches nobody is given up then.
+pub(super) const VISITS_LAST: Duration = Duration::from_secs(600);
 
 /// A machine, a member, or mostly both.
 #[derive(Debug, Clone)]
@@ -160,8 +168,20 @@ fn member_state(
         Status::Booting | Status::Failed | Status::Left => {
             let millis = if braked { view.limits.brake_ms } else { view.limits.replace_after_ms };
             let left = Duration::from_millis(millis).saturating_sub(member.status_for);
+            let held = record.map(|record| holds_for(view, member, record)).unwrap_or_default();
+            let (left, answers) = (left.max(held), !held.is_zero());
             let stands_still = record.is_some_and(|record| record.upkeep.stopped_at.is_some());
-            if stands_still || left.is_zero() { State::Dead } else { State::Unsure { left } }
+            if stands_still || left.is_zero() {
+                State::Dead
+            } else {
+                State::Unsure { left, answers }
+            }
         }
     }
+}
+
+/// For how much longer a failed member counts as there because it answered at a visit.
+fn holds_for(view: &FleetView, member: &SeenMember, record: &MachineRecord) -> Duration {
+    let answered = record.upkeep.answered_at.filter(|_| member.status_for < VISITS_LAST);
+    answered.map(|at| ANSWER_HOLDS.saturating_sub(view.since(at))).unwrap_or_default()
 }

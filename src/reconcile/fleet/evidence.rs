@@ -1,5 +1,6 @@
 //! What back-ends say of machines whose members are failed: one that stands still need not be waited
-//! for, and only one that stands still is cleared away.
+//! for, and only one that stands still is cleared away. One that runs is visited: the mesh may be
+//! what failed.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -8,11 +9,20 @@ use crate::model::machine::IntentId;
 use crate::model::machine::MachineRecord;
 use crate::reconcile::fleet::census::State;
 use crate::reconcile::fleet::census::Unit;
+use crate::reconcile::fleet::census::VISITS_LAST;
 use crate::reconcile::fleet::draft::Draft;
 use crate::reconcile::fleet::plan::Act;
+use crate::reconcile::fleet::plan::Planned;
+use crate::reconcile::fleet::view::SeenMember;
 
 /// How often a back-end is asked again about machines that it says run.
 const ASK_AGAIN: Duration = Duration::from_secs(5);
+
+/// How often a machine that answers is visited again.
+const VISIT_AGAIN: Duration = Duration::from_secs(20);
+
+/// Machines that are visited at the same time, at most: the others have their turn after those.
+const VISITS_MAX: usize = 32;
 
 /// Plans what is asked of back-ends about the failed, and notes what they said.
 pub(super) fn gather(draft: &mut Draft<'_>) {
@@ -64,8 +74,25 @@ fn ask(
     if stands_still {
         let act = Act::Note { intent, name: unit.name.clone(), stopped: true };
         draft.push(by, act, None, format!("its member is {}", member.status));
-    } else if listing.is_none_or(|listing| listing.age >= ASK_AGAIN) && asked.insert(subject) {
+        return;
+    }
+    let runs =
+        listing.and_then(|listing| listing.machines.get(&intent)).is_some_and(|it| it.running);
+    if runs && is_visit_due(draft, member, record) {
+        let act = Act::Visit { intent, name: unit.name.clone() };
+        let reason = format!("its member is {}, and its back-end says that it runs", member.status);
+        draft.push(by, act, None, reason);
+    }
+    if listing.is_none_or(|listing| listing.age >= ASK_AGAIN) && asked.insert(subject) {
         let act = Act::Check { compute_type: compute_type.clone() };
         draft.push(by, act, None, format!("{} is {}", unit.name, member.status));
     }
+}
+
+fn is_visit_due(draft: &Draft<'_>, member: &SeenMember, record: &MachineRecord) -> bool {
+    let is_visit = |planned: &&Planned| matches!(planned.act, Act::Visit { .. });
+    let answered = record.upkeep.answered_at.map(|at| draft.view.since(at));
+    member.status_for < VISITS_LAST
+        && answered.is_none_or(|ago| ago >= VISIT_AGAIN)
+        && draft.plan().actions.iter().filter(is_visit).count() < VISITS_MAX
 }

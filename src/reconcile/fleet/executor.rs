@@ -73,6 +73,16 @@ pub enum Step {
         /// Its name.
         name: Name,
     },
+    /// Go to a machine past the mesh; when its agent answers, tell it where the members are and
+    /// write that down.
+    Visit {
+        /// Its wish.
+        intent: IntentId,
+        /// What is known of it.
+        record: Box<MachineRecord>,
+        /// What is written when it answers.
+        answered: Edits,
+    },
     /// List what a back-end has of this cluster.
     List {
         /// The back-end.
@@ -220,6 +230,14 @@ impl Executor {
                 self.order_once(now, aim, step, orders);
             }
             Act::Wish(_) => {}
+            Act::Visit { intent, name } => {
+                if let Some(record) = view.machines.get(intent) {
+                    let answered = Edits::answered(*intent, name, view.now);
+                    let (intent, record) = (*intent, Box::new(record.clone()));
+                    let step = || Step::Visit { intent, record, answered };
+                    self.order_once(now, Aim::Note(act.to_string()), step, orders);
+                }
+            }
             Act::End { name, .. } => {
                 let aim = Aim::Note(act.to_string());
                 self.order_once(now, aim, || Step::End { name: name.clone() }, orders);

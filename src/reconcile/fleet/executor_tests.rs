@@ -54,6 +54,7 @@ fn told(step: &Step) -> String {
         Step::Destroy { .. } => "destroy".to_owned(),
         Step::End { name } => format!("end {name}"),
         Step::List { compute_type } => format!("list {compute_type}"),
+        Step::Visit { answered, .. } => format!("visit, then write: {}", answered.note),
     }
 }
 

@@ -51,6 +51,13 @@ pub enum Act {
         /// The compute type.
         compute_type: String,
     },
+    /// Look at a machine itself: its agent may answer though the mesh does not reach it.
+    Visit {
+        /// Its wish.
+        intent: IntentId,
+        /// Its name.
+        name: Name,
+    },
     /// Note whether the back-end holds a machine standing still.
     Note {
         /// Its wish.
@@ -175,6 +182,7 @@ impl fmt::Display for Act {
             Self::TakeOver { name, .. } => write!(formatter, "take over the making of {name}"),
             Self::Release { name, .. } => write!(formatter, "note that {name} is made"),
             Self::Check { compute_type } => write!(formatter, "ask {compute_type} what it has"),
+            Self::Visit { name, .. } => write!(formatter, "visit {name}"),
             Self::Note { name, stopped: true, .. } => {
                 write!(formatter, "note that {name} stands still")
             }

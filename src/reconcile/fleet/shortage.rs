@@ -59,7 +59,16 @@ fn wished_for(draft: &Draft<'_>, rule: &Rule) -> u32 {
 fn doubt(draft: &mut Draft<'_>, name: &str, place: usize) {
     let unit = draft.units[place].clone();
     let (why, message) = match unit.state {
-        State::Unsure { left } if draft.braked => {
+        State::Unsure { left, answers: true } => {
+            let left = words(left);
+            let message = format!(
+                "{} is failed, and answered when it was visited; given up in {left} unless it does \
+                 so again",
+                unit.name
+            );
+            (WhyNot::Unsure, message)
+        }
+        State::Unsure { left, .. } if draft.braked => {
             let left = words(left);
             let message = format!(
                 "{} is failed, as half of the members are: this machine may be the one that is \
@@ -68,7 +77,7 @@ fn doubt(draft: &mut Draft<'_>, name: &str, place: usize) {
             );
             (WhyNot::Brake, message)
         }
-        State::Unsure { left } => {
+        State::Unsure { left, .. } => {
             let left = words(left);
             let message = format!(
                 "{} is failed; given up in {left}, or when its back-end says that it stands still",

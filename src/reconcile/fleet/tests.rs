@@ -341,3 +341,4 @@ fn what_a_person_did_is_respected() {
 }
 
 mod endings;
+mod visits;

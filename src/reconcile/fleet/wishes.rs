@@ -22,12 +22,30 @@ pub(super) fn tend(draft: &mut Draft<'_>) {
         match (&record.upkeep.lease, unit.state) {
             (Some(lease), State::Alive) => release(draft, &unit, intent, lease),
             (Some(lease), State::Coming) => make(draft, &unit, intent, record, lease),
-            (None, State::Coming) => {
-                let message = format!("{} is being made by a person", unit.name);
-                draft.wait(None, WhyNot::HeldByPerson, message);
-            }
+            (None, State::Coming) => wait_for(draft, &unit, intent, record),
             _ => {}
         }
+    }
+}
+
+/// A machine on its way that no member works on: a person's, or one that its maker saw and this
+/// member did not. When that does not change, another member takes it in again: whoever it was told
+/// to call may have died meanwhile.
+fn wait_for(draft: &mut Draft<'_>, unit: &Unit<'_>, intent: IntentId, record: &MachineRecord) {
+    let name = unit.name.clone();
+    let (Some(rule), Some(member)) = (record.upkeep.rule.as_deref(), unit.member) else {
+        let message = format!("{name} is being made by a person");
+        return draft.wait(None, WhyNot::HeldByPerson, message);
+    };
+    let patience = Duration::from_millis(draft.view.limits.lease_ms);
+    let scope = record.upkeep.scope.as_deref();
+    let by = draft.chosen_driver(&intent.to_string(), &record.compute_type, scope, unit.node);
+    if let Some(by) = by.filter(|_| member.status_for >= patience) {
+        let act = Act::TakeOver { intent, name, attempt: 1 };
+        draft.push(by, act, Some(rule), "it was made, and nobody hears of it");
+    } else {
+        let message = format!("{name} is made, and has not been heard of yet");
+        draft.wait(Some(rule), WhyNot::Unsure, message);
     }
 }
 

@@ -133,6 +133,12 @@ impl Edits {
         Self::one(format!("machine {name} is made"), edit)
     }
 
+    /// A machine that is called failed has answered.
+    pub(super) fn answered(intent: IntentId, name: &Name, now: Timestamp) -> Self {
+        let edit = Edit::machine(intent, &["answered_at"], Some(json!(now)));
+        Self::one(format!("{name} answers when it is visited"), edit)
+    }
+
     /// A machine is to go.
     #[must_use]
     pub fn retire(

@@ -88,6 +88,80 @@ fn whoever_is_left_rebuilds_whatever_the_order() {
     }
 }
 
+/// Waits until a machine that is none of `known` has come as far as having `file` in its folder.
+fn wait_for_newcomer(sandbox: &Sandbox, known: &BTreeSet<String>, file: &str) -> String {
+    wait_until(MENDED, &format!("a new machine with {file}"), || {
+        let has_it = |name: &String| {
+            sandbox.machine_if_any(name).is_some_and(|home| home.join(file).exists())
+        };
+        let new = folders(sandbox).into_iter().find(|name| !known.contains(name) && has_it(name));
+        new.ok_or("none")
+    })
+}
+
+/// A machine's maker and all others but one die while it is being made.
+#[test]
+#[ignore = "end to end: run by ./runtests.sh"]
+fn whoever_is_left_rebuilds_also_when_they_die_during_a_spawn() {
+    const COUNT: usize = 4;
+    let sandbox = fleet_of(COUNT);
+    // It has a key; it was told of its cluster and starts.
+    let moments = ["agent/identity.key", "agent/agent.log"];
+    for (round, moment) in moments.iter().enumerate() {
+        let before = wait_for_exactly(&sandbox, COUNT);
+        let order: Vec<&String> = before.iter().cycle().skip(round).take(COUNT).collect();
+        let (survivor, victims) = order.split_last().unwrap();
+        cut_off(&sandbox, victims[0]);
+        let newcomer = wait_for_newcomer(&sandbox, &before, moment);
+        for victim in &victims[1..] {
+            cut_off(&sandbox, victim);
+        }
+        let started = Instant::now();
+        let after = wait_for_exactly(&sandbox, COUNT);
+        let joined = if after.contains(&newcomer) { "joined" } else { "was made anew" };
+        eprintln!("{moment}: {COUNT} after {:?}, {newcomer} {joined}", started.elapsed());
+        assert!(after.contains(*survivor), "{survivor} survived: {after:?}");
+        let old = before.intersection(&after).count();
+        assert_eq!(old, 1, "the dead are no members any more: {before:?} became {after:?}");
+    }
+    for name in wait_for_exactly(&sandbox, COUNT) {
+        let told = sandbox.raptor_at(&name, ["config", "get", "user.motto"]).success();
+        told.stdout_is("\"kept\"\n");
+    }
+}
+
+/// The founder dies while it makes all the others: most of them were told of nobody else, and would
+/// be alone for ever, did those that came further not find them.
+#[test]
+#[ignore = "end to end: run by ./runtests.sh"]
+fn newcomers_that_know_only_the_dead_are_found_by_those_that_know_more() {
+    const COUNT: usize = 4;
+    let sandbox = Sandbox::new();
+    sandbox.spawn(1);
+    sandbox.raptor(["config", "set", "user.motto", "\"kept\""]).success();
+    sandbox.raptor(["config", "set", "fleet", IMPATIENCE]).success();
+    sandbox.raptor(["scale", &COUNT.to_string()]).success();
+    let founder = BTreeSet::from(["local-1".to_owned()]);
+    wait_until(MENDED, "a newcomer that has the document", || {
+        let there = folders(&sandbox);
+        let has_it = |name: &&String| {
+            let Some(socket) = sandbox.socket(name) else { return false };
+            let run = sandbox.raptor(["--connect", &socket, "config", "get", "user.motto"]).run();
+            run.stdout == "\"kept\"\n"
+        };
+        there.difference(&founder).find(has_it).cloned().ok_or("none")
+    });
+    cut_off(&sandbox, "local-1");
+    let started = Instant::now();
+    let after = wait_for_exactly(&sandbox, COUNT);
+    eprintln!("{after:?} without the founder after {:?}", started.elapsed());
+    assert!(!after.contains("local-1"), "{after:?}");
+    for name in after {
+        let told = sandbox.raptor_at(&name, ["config", "get", "user.motto"]).success();
+        told.stdout_is("\"kept\"\n");
+    }
+}
+
 #[test]
 #[ignore = "end to end: run by ./runtests.sh"]
 fn what_a_person_destroyed_stays_destroyed() {

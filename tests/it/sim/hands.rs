@@ -98,7 +98,10 @@ impl World {
             }
             // No machine's time ends here.
             Step::End { .. } => self.finish_soon(who, run, whose, Outcome::Done),
-            step @ (Step::Create { .. } | Step::Destroy { .. } | Step::List { .. }) => {
+            step @ (Step::Create { .. }
+            | Step::Destroy { .. }
+            | Step::List { .. }
+            | Step::Visit { .. }) => {
                 let after = self.random.random_range(50..2_000);
                 self.plan(after, Event::Work { who, run, work: Work::Asked { step, whose } });
             }
@@ -216,6 +219,9 @@ impl World {
 
     /// The back-end hears a request. It may fail for the caller, and come through all the same.
     fn ask(&mut self, who: usize, run: u64, step: &Step, whose: Whose) {
+        if let Step::Visit { intent, answered, .. } = step {
+            return self.visit(who, run, *intent, &answered.edits, whose);
+        }
         let fails = self.random.random_bool(self.weather.back_end_fails);
         let comes_through = !fails || self.random.random_bool(0.3);
         let lags = fails && self.random.random_bool(0.5);
@@ -243,6 +249,23 @@ impl World {
         let outcome = if fails { failed("the back-end does not answer") } else { Outcome::Done };
         let work = Work::Finish { whose, outcome, listed };
         self.plan(5, Event::Work { who, run, work });
+    }
+
+    /// Somebody goes to a machine, whatever the network between the agents is like.
+    fn visit(&mut self, who: usize, run: u64, intent: IntentId, edits: &[Edit], whose: Whose) {
+        let there = self.back_end.find(intent).map(|instance| instance.place);
+        let answers = there.is_some_and(|place| self.machines[place].agent.is_some())
+            && !self.random.random_bool(self.weather.back_end_fails);
+        if self.machines[who].run != run || self.machines[who].agent.is_none() {
+            return;
+        }
+        if answers {
+            let changes: Vec<Change> = edits.iter().cloned().map(change).collect();
+            let then = Work::Finish { whose, outcome: Outcome::Done, listed: None };
+            self.write(who, run, &changes, then);
+        } else {
+            self.finish_soon(who, run, whose, failed("nothing answers there"));
+        }
     }
 
     /// A machine comes into being.
@@ -345,5 +368,6 @@ fn told(step: &Step) -> String {
         Step::Destroy { intent, .. } => format!("destroy {intent}"),
         Step::End { name } => format!("end {name}"),
         Step::List { .. } => "list".to_owned(),
+        Step::Visit { intent, .. } => format!("visit {intent}"),
     }
 }

@@ -135,13 +135,18 @@ impl Sandbox {
         found[0].clone()
     }
 
-    /// The address of the agent of the local machine `name`; none when there is no such machine.
-    pub fn socket(&self, name: &str) -> Option<String> {
+    /// As [`Self::machine`]; none when there is no such machine.
+    pub fn machine_if_any(&self, name: &str) -> Option<PathBuf> {
         let mut clusters = fs::read_dir(self.home().join("machines")).ok()?;
-        let home = clusters.find_map(|cluster| {
+        clusters.find_map(|cluster| {
             let home = cluster.ok()?.path().join(name);
             home.is_dir().then_some(home)
-        })?;
+        })
+    }
+
+    /// The address of the agent of the local machine `name`; none when there is no such machine.
+    pub fn socket(&self, name: &str) -> Option<String> {
+        let home = self.machine_if_any(name)?;
         Some(format!("unix:{}", home.join("agent/agent.sock").display()))
     }
 
