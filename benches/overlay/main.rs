@@ -18,6 +18,7 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use stream::Target;
+use verdicts::{AES, LIMIT};
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -53,8 +54,8 @@ fn measure(folder: &std::path::Path, is_quick: bool, pauses: bool) {
     let peers = if is_quick { Vec::new() } else { peers::start_all(folder) };
     let mut targets = vec![
         Target::new("the wire (veth, no program)", "10.81.0.2"),
-        Target::new(verdicts::LIMIT, "fc00::b"),
-        Target::new(verdicts::AES, &aes[1].address),
+        Target::new(LIMIT, "fc00::b"),
+        Target::new(AES, &aes[1].address),
         Target::new(verdicts::CHACHA, &chacha[1].address),
     ];
     targets.push(Target::new(verdicts::AES_TWO_HOPS, &aes[2].address));
@@ -71,8 +72,9 @@ fn measure(folder: &std::path::Path, is_quick: bool, pauses: bool) {
         println!("{}", aes[1].address);
         let _ = std::io::stdin().read_line(&mut String::new());
     }
-    let latencies = [(&aes[1].address, 1), (&aes[2].address, 2)]
-        .map(|(address, hops)| (hops, latency::added("10.81.0.2", address, hops)));
+    let limit = "fc00::b".to_owned();
+    let latencies = [(LIMIT, &limit, 1), (AES, &aes[1].address, 1), (AES, &aes[2].address, 2)]
+        .map(|(name, address, hops)| (name, hops, latency::added("10.81.0.2", address, hops)));
     stream::measure(&mut targets, if is_quick { 2 } else { 5 });
     verdicts::print(&targets, &peers, &latencies);
     drop((servers, limits));

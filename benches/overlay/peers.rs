@@ -74,7 +74,14 @@ fn wireguard(folder: &Path) -> Peer {
         command.args(["-f", &device]).env("WG_PROCESS_FOREGROUND", "1");
         running.push(Running::start(&mut command));
         let socket = PathBuf::from(format!("/var/run/wireguard/{device}.sock"));
-        until("wireguard-go", || socket.exists() && device_exists(name, &device));
+        // The socket is there a moment before it is listened to: `wg` then looks for a kernel's
+        // device of that name.
+        let answers = || {
+            let mut wg = inside(name, "wg");
+            wg.args(["show", &device]).stdout(Stdio::null()).stderr(Stdio::null());
+            wg.status().unwrap().success()
+        };
+        until("wireguard-go", || socket.exists() && device_exists(name, &device) && answers());
         let other = 1 - index;
         shell_in(
             name,

@@ -18,7 +18,7 @@ pub const CHACHA: &str = "raptor, ChaCha20-Poly1305";
 pub const AES_TWO_HOPS: &str = "raptor, AES-256-GCM, two hops";
 
 /// Prints all of it.
-pub fn print(targets: &[Target], peers: &[Peer], latencies: &[(u32, (Duration, Duration))]) {
+pub fn print(targets: &[Target], peers: &[Peer], latencies: &[(&str, u32, (Duration, Duration))]) {
     println!("one TCP stream, median of {} runs", targets[0].rates.len());
     for target in targets {
         let all: Vec<String> = target.rates.iter().map(|rate| format!("{rate:.2}")).collect();
@@ -41,10 +41,10 @@ pub fn print(targets: &[Target], peers: &[Peer], latencies: &[(u32, (Duration, D
         ask("two hops to yggdrasil's two", rate(targets, AES_TWO_HOPS) / yggdrasil, 1.0);
     }
     println!("added latency a hop, idle");
-    for (hops, (median, p99)) in latencies {
+    for (name, hops, (median, p99)) in latencies {
         let (asked, asked_p99) = (Duration::from_micros(60), Duration::from_micros(200));
         println!(
-            "  over {hops} hop(s)   median {median:?}   {}   p99 {p99:?}   {}",
+            "  {name:<28} {hops} hop(s)   median {median:?}   {}   p99 {p99:?}   {}",
             verdict(*median < asked, "60 us"),
             verdict(*p99 < asked_p99, "200 us")
         );

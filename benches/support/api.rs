@@ -24,8 +24,16 @@ impl Api {
 
     /// Sets one key of the document; returns once it is acknowledged.
     pub fn set(&self, path: &str, value: &Value) -> Option<Value> {
-        let change = serde_json::json!({"change": "set", "path": path, "value": value});
-        let body = serde_json::json!({"note": "measured", "changes": [change]}).to_string();
+        self.set_all(&[(path.to_owned(), value.clone())])
+    }
+
+    /// Sets some in one write.
+    pub fn set_all(&self, values: &[(String, Value)]) -> Option<Value> {
+        let changes: Vec<Value> = values
+            .iter()
+            .map(|(path, value)| serde_json::json!({"change": "set", "path": path, "value": value}))
+            .collect();
+        let body = serde_json::json!({"note": "measured", "changes": changes}).to_string();
         let length = body.len();
         self.ask(&format!(
             "POST /v1/document HTTP/1.1\r\nHost: raptor\r\nConnection: close\r\n\
