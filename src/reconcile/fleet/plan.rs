@@ -157,7 +157,8 @@ pub struct Wish {
     pub server_type: String,
     /// Its labels.
     pub labels: Labels,
-    /// The rule that asks for it.
+    /// The rule that asks for it. [`Planned`], beside whose fields it is written, has one, too.
+    #[serde(rename = "for_rule")]
     pub rule: String,
     /// Who makes it.
     pub holder: NodeId,

@@ -142,8 +142,12 @@ impl Story {
         self
     }
 
+    /// The plan, which reaches those who print it as JSON.
     pub(super) fn plan(&self) -> FleetPlan {
-        reconcile(&self.0)
+        let plan = reconcile(&self.0);
+        let text = serde_json::to_string(&plan).unwrap();
+        assert_eq!(serde_json::from_str::<FleetPlan>(&text).unwrap(), plan);
+        plan
     }
 
     /// The plan's lines without who acts: that is a matter of hashes, and tested by itself.
