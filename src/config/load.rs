@@ -1,6 +1,5 @@
 //! The merged, validated configuration that every command starts from.
 
-use std::collections::BTreeSet;
 use std::io;
 use std::path::Path as FilePath;
 
@@ -12,7 +11,7 @@ use crate::config::error::{ConfigError, Problem, Source};
 use crate::config::files::{FileError, read_bounded};
 use crate::config::home::Home;
 use crate::config::layers::{Layer, LayerName, Layers, merge, strip};
-use crate::config::module::Modules;
+use crate::config::module::{ModuleVariables, Modules};
 use crate::config::path::Path;
 use crate::config::position::{Position, find};
 use crate::config::schema::Config;
@@ -31,7 +30,7 @@ pub struct Loaded {
     pub layers: Layers,
     /// What a document written by a later build says that this build does not know; left out.
     pub warnings: Vec<Problem>,
-    modules: BTreeSet<String>,
+    modules: ModuleVariables,
 }
 
 /// Loads all layers: the modules of this program and of `home`, the file `explicit` (which must
@@ -67,7 +66,7 @@ pub fn load_with(
     if let Some(value) = document {
         layers.push(document_layer(value.clone()));
     }
-    resolve(Layers(layers), modules.provisioning_names())
+    resolve(Layers(layers), modules.variables())
 }
 
 /// Reads one file as `config check FILE` does: alone, on top of the modules.
@@ -155,7 +154,7 @@ pub(super) fn parse(text: &str, source: &Source) -> Result<Value, ConfigError> {
 }
 
 /// Checks each layer by itself, then all together.
-fn resolve(layers: Layers, modules: BTreeSet<String>) -> Result<Loaded, ConfigError> {
+fn resolve(layers: Layers, modules: ModuleVariables) -> Result<Loaded, ConfigError> {
     let mut merged = Value::Object(Map::new());
     let (mut problems, mut warnings) = (Vec::new(), Vec::new());
     for layer in &layers.0 {

@@ -1,11 +1,11 @@
 //! What types alone cannot say: that names exist and numbers make sense.
 
-use std::collections::BTreeSet;
-
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use crate::config::error::{Problem, Source, nearest};
+use crate::config::module::ModuleVariables;
+use crate::config::module::variable::Settings;
 use crate::config::path::Path;
 use crate::config::schema::compute::{
     CLOUDS, CloudParameters, DRIVERS, DockerParameters, LocalParameters,
@@ -18,7 +18,7 @@ use crate::model::reach::Reach;
 
 /// All that is wrong with `config`. `modules` are the provisioning modules that exist. The
 /// problems have no source yet: the caller knows which layer decides each path.
-pub(super) fn validate(config: &Config, modules: &BTreeSet<String>) -> Vec<Problem> {
+pub(super) fn validate(config: &Config, modules: &ModuleVariables) -> Vec<Problem> {
     let mut check = Check { problems: Vec::new() };
     if config.version != CONFIG_VERSION {
         check.refuse(&["version"], format!("this build reads version {CONFIG_VERSION}"));
@@ -40,9 +40,11 @@ pub(super) fn validate(config: &Config, modules: &BTreeSet<String>) -> Vec<Probl
         for (index, module) in server_type.modules.iter().enumerate() {
             let index = index.to_string();
             let path = ["server_types", name.as_str(), "modules", index.as_str()];
-            check.name(&path, "provisioning module", module, modules);
+            check.name(&path, "provisioning module", module, modules.keys());
         }
+        check.variables(&["server_types", name, "variables"], &server_type.variables, modules);
     }
+    check.variables(&["provision", "variables"], &config.provision.variables, modules);
     check.ranges(config);
     check.rules(config);
     check.fleet(config);
@@ -70,6 +72,23 @@ impl Check {
         let place = Place { source: &Source::Merged, text: None, path: &root };
         let path = Path::from_keys(path.iter().copied()).unwrap_or_default();
         self.problems.push(place.problem(&path, what));
+    }
+
+    /// Values of modules' variables: they must be declared, and fit.
+    fn variables(&mut self, above: &[&str], settings: &Settings, modules: &ModuleVariables) {
+        for (module, values) in settings {
+            let above = [above, &[module.as_str()]].concat();
+            self.name(&above, "provisioning module", module, modules.keys());
+            let Some(variables) = modules.get(module) else { continue };
+            for (name, value) in values {
+                let path = [above.as_slice(), &[name.as_str()]].concat();
+                self.name(&path, "variable", name, variables.keys());
+                let declared = variables.get(name).filter(|_| !value.is_null());
+                if let Some(fault) = declared.and_then(|variable| variable.fault(value)) {
+                    self.refuse(&path, fault);
+                }
+            }
+        }
     }
 
     pub(super) fn name<'n>(

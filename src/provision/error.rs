@@ -3,6 +3,7 @@
 use crate::provision::check::Problem;
 use crate::provision::probe::ProbeError;
 use crate::provision::script::ScriptError;
+use crate::provision::steps::StepsError;
 use crate::ssh::error::HostError;
 
 /// A machine was not taken over.
@@ -40,6 +41,9 @@ pub enum SlaveCause {
     /// The machine will not do.
     #[error("{}", listed(.0))]
     Unfit(Vec<Problem>),
+    /// A module is not made for it.
+    #[error(transparent)]
+    Steps(#[from] StepsError),
     /// A module cannot be sent.
     #[error(transparent)]
     Script(#[from] ScriptError),
@@ -75,6 +79,9 @@ impl SlaveError {
             SlaveCause::Unfit(problems) => {
                 let hints: Vec<&str> = problems.iter().map(Problem::hint).collect();
                 hints.join("; ")
+            }
+            SlaveCause::Steps(_) => {
+                "leave the module out of the server type, or name the packages in it".to_owned()
             }
             SlaveCause::Busy => "wait for it to end, and try again".to_owned(),
             _ => match &self.log_path {

@@ -4,6 +4,7 @@
 //! `undo` are pure and give shell text, `script` makes one session of it, `slave` is the sequence.
 
 pub mod check;
+pub mod compose;
 pub mod error;
 pub mod input;
 pub mod install;

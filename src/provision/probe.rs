@@ -134,6 +134,7 @@ pub fn parse(answer: &[u8]) -> Result<Probe, ProbeError> {
         init: match word("init") {
             "systemd" => Init::Systemd,
             "openrc" => Init::OpenRc,
+            "runit" => Init::Runit,
             _ => Init::Other,
         },
         free_bytes: word("free_kib").parse::<u64>().ok().map(|kib| kib.saturating_mul(1024)),

@@ -24,6 +24,7 @@ for manager in apt-get dnf yum zypper apk pacman; do
 done
 if [ -d /run/systemd/system ]; then say init systemd
 elif [ -d /run/openrc ] && has rc-service; then say init openrc
+elif [ -d /run/runit ] && has sv; then say init runit
 else say init none; fi
 place=$library
 while [ ! -d "$place" ]; do place=$(dirname "$place"); done

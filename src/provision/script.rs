@@ -2,9 +2,10 @@
 
 use std::fmt::Write as _;
 
+use crate::provision::compose::{self, TOOLS};
 use crate::provision::input::ModuleInput;
 use crate::provision::layout::Layout;
-use crate::provision::steps::Step;
+use crate::provision::steps::{Step, module_stamp};
 use crate::ssh::quote::quote;
 
 /// Most of a module's files that travel inside the script.
@@ -86,9 +87,17 @@ impl Composer {
         {
             self.add_files(module)?;
         }
+        if !steps.is_empty() {
+            self.add(&format!("printf %s {} >\"$RAPTOR_TOOLS\"", quote(TOOLS)));
+        }
+        let mut last = None;
         for (index, step) in steps.iter().enumerate() {
-            let folder = format!("\"$work\"/modules/{}", quote(&step.module));
-            self.add(&format!("RAPTOR_MODULE={folder}; export RAPTOR_MODULE; mkdir -p {folder}"));
+            let module = modules.iter().find(|module| module.name == step.module);
+            if last != Some(&step.module) {
+                self.end_module(modules, last, steps);
+                self.begin_module(&step.module, module, steps);
+                last = Some(&step.module);
+            }
             if let Some(check) = &step.check {
                 self.add(&format!("printf %s {} >\"$work/{index}.check\"", quote(check)));
             }
@@ -96,7 +105,28 @@ impl Composer {
             let (title, seconds) = (quote(&step.title()), step.timeout.as_secs().max(1));
             self.add(&format!("step {index} {title} {} {seconds}", step.stamp));
         }
+        self.end_module(modules, last, steps);
         Ok(())
+    }
+
+    /// The module's folder, and its check: where it holds, its steps are passed over.
+    fn begin_module(&mut self, name: &str, module: Option<&ModuleInput>, steps: &[Step]) {
+        let folder = format!("\"$work\"/modules/{}", quote(name));
+        self.add(&format!("RAPTOR_MODULE={folder}; export RAPTOR_MODULE; mkdir -p {folder}"));
+        let Some((module, text)) = module.and_then(|it| Some((it, it.check.as_ref()?))) else {
+            return;
+        };
+        let text = compose::script(module, &format!(". \"$RAPTOR_TOOLS\"\n{text}"));
+        self.add(&format!("printf %s {} >\"$work/module\"", quote(&text)));
+        self.add(&format!("module {} {}", quote(name), module_stamp(module, steps)));
+    }
+
+    fn end_module(&mut self, modules: &[ModuleInput], name: Option<&String>, steps: &[Step]) {
+        let module = modules.iter().find(|module| Some(&module.name) == name);
+        if let Some(module) = module.filter(|module| module.check.is_some()) {
+            let stamp = module_stamp(module, steps);
+            self.add(&format!("module_done {} {stamp}", quote(&module.name)));
+        }
     }
 
     fn add_files(&mut self, module: &ModuleInput) -> Result<(), ScriptError> {
@@ -195,12 +225,15 @@ pub fn parse(stdout: &[u8]) -> Report {
 pub fn undo_script(layout: &Layout, actions: &[(String, String)]) -> String {
     let mut text = format!(
         "root={}; library={}; home={}; command={}; program={}\nPATH=$PATH:/usr/sbin:/sbin\n\
-         export RAPTOR_ROOT=\"$root\"\n",
+         export RAPTOR_ROOT=\"$root\" RAPTOR_STATE=\"$home/steps\"\n\
+         RAPTOR_TOOLS=$(mktemp) && export RAPTOR_TOOLS && trap 'rm -f \"$RAPTOR_TOOLS\"' EXIT\n\
+         printf %s {} >\"$RAPTOR_TOOLS\"\n",
         quote(layout.root()),
         quote(&layout.library()),
         quote(&layout.home()),
         quote(&layout.command()),
         quote(&layout.program()),
+        quote(TOOLS),
     );
     for (index, (_, action)) in actions.iter().enumerate() {
         let action = quote(action);

@@ -13,6 +13,8 @@ pub enum Init {
     Systemd,
     /// OpenRC runs.
     OpenRc,
+    /// runit runs.
+    Runit,
     /// Something else, or nothing (a container).
     Other,
 }
@@ -24,6 +26,7 @@ impl Init {
         match self {
             Self::Systemd => "systemd",
             Self::OpenRc => "openrc",
+            Self::Runit => "runit",
             Self::Other => "no-init",
         }
     }
@@ -60,6 +63,7 @@ pub fn service(init: Init, layout: &Layout) -> Service {
     match init {
         Init::Systemd if layout.is_real() => systemd(layout),
         Init::OpenRc if layout.is_real() => openrc(layout),
+        Init::Runit if layout.is_real() => runit(layout),
         _ => supervised(layout),
     }
 }
@@ -67,7 +71,7 @@ pub fn service(init: Init, layout: &Layout) -> Service {
 /// Every file that any kind of service would have: what a probe looks for.
 #[must_use]
 pub fn files_of_every_kind(layout: &Layout) -> Vec<String> {
-    [systemd(layout), openrc(layout), supervised(layout)]
+    [systemd(layout), openrc(layout), runit(layout), supervised(layout)]
         .into_iter()
         .flat_map(|service| service.files)
         .map(|file| file.path)
@@ -80,8 +84,12 @@ const CONFINEMENT: &str = "\
     NoNewPrivileges=yes\n\
     CapabilityBoundingSet=CAP_NET_ADMIN CAP_NET_BIND_SERVICE\n\
     ProtectSystem=strict\n\
-    ProtectHome=read-only\n\
+    # What the agent's own ssh, docker and back-ends read of root.\n\
+    ProtectHome=tmpfs\n\
+    BindReadOnlyPaths=-/root/.ssh -/root/.docker -/root/.config -/root/.aws\n\
     PrivateTmp=yes\n\
+    PrivateDevices=yes\n\
+    BindPaths=-/dev/net/tun\n\
     ProtectKernelTunables=yes\n\
     # The settings of the mesh's network device.\n\
     ReadWritePaths=-/proc/sys/net\n\
@@ -101,6 +109,7 @@ const CONFINEMENT: &str = "\
     RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK\n\
     SystemCallArchitectures=native\n\
     SystemCallFilter=@system-service\n\
+    SystemCallFilter=~@privileged @resources\n\
     SystemCallErrorNumber=EPERM\n\
     DevicePolicy=closed\n\
     DeviceAllow=/dev/net/tun rw\n\
@@ -159,12 +168,14 @@ fn systemd(layout: &Layout) -> Service {
 #[must_use]
 pub fn revival_script(layout: &Layout) -> String {
     let first = |service: Service| service.files.first().map(|file| quote(&file.path));
-    let [systemd, openrc, supervised] = [systemd(layout), openrc(layout), supervised(layout)]
-        .map(|service| first(service).unwrap_or_default());
+    let [systemd, openrc, runit, supervised] =
+        [systemd(layout), openrc(layout), runit(layout), supervised(layout)]
+            .map(|service| first(service).unwrap_or_default());
     format!(
         "set -eu\n\
          if [ -e {systemd} ]; then systemctl restart raptor.service\n\
          elif [ -e {openrc} ]; then rc-service raptor restart\n\
+         elif [ -e {runit} ]; then sv restart raptor\n\
          elif [ -e {supervised} ]; then {supervised}\n\
          else echo 'raptor is not installed there' >&2; exit 1; fi\n"
     )
@@ -203,10 +214,38 @@ fn openrc(layout: &Layout) -> Service {
     }
 }
 
+/// Under runit raptor's own supervisor runs for the same reason. Where services are enabled differs
+/// by distribution.
+fn runit(layout: &Layout) -> Service {
+    let text = format!(
+        "#!/bin/sh\n\
+         exec 2>&1\n\
+         exec {} --home {} agent supervise\n",
+        quote(&layout.program()),
+        quote(&layout.home())
+    );
+    let path = layout.path("/etc/sv/raptor/run");
+    let places = "for place in /var/service /etc/service /etc/runit/runsvdir/default; do";
+    Service {
+        // runsvdir looks for new services every five seconds; sv waits that long.
+        start: format!(
+            "{places}\nif [ -d \"$place\" ]; then link /etc/sv/raptor \"$place/raptor\"; break; fi\n\
+             done\nsv restart raptor >/dev/null 2>&1 </dev/null 8>&- || true"
+        ),
+        stop: "sv stop raptor >/dev/null 2>&1 </dev/null 8>&-".to_owned(),
+        remove: format!(
+            "sv stop raptor || true; {places} rm -f \"$place/raptor\"; done; rm -rf {}",
+            quote(&layout.path("/etc/sv/raptor"))
+        ),
+        files: vec![ServiceFile { path, mode: 0o755, text }],
+    }
+}
+
 fn supervised(layout: &Layout) -> Service {
     let boot = format!("{}/boot", layout.library());
     let (program, home) = (quote(&layout.program()), quote(&layout.home()));
     let log = quote(&format!("{}/agent/agent.log", layout.home()));
+    let boot_d = quote(&format!("{boot}.d"));
     let text = format!(
         "#!/bin/sh\n\
          # Starts raptor where no init system does; run at boot by cron, or by whoever starts the\n\
@@ -219,7 +258,9 @@ fn supervised(layout: &Layout) -> Service {
          \tset --\n\
          \ttrap '' HUP\n\
          fi\n\
-         \"$@\" {program} --home {home} agent supervise </dev/null >>\"$log\" 2>&1 &\n"
+         \"$@\" {program} --home {home} agent supervise </dev/null >>\"$log\" 2>&1 &\n\
+         # What modules keep running.\n\
+         for kept in {boot_d}/*; do [ ! -x \"$kept\" ] || \"$kept\"; done\n"
     );
     let mut files = vec![ServiceFile { path: boot.clone(), mode: 0o755, text }];
     files.push(ServiceFile {

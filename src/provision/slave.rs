@@ -68,7 +68,14 @@ pub async fn slave(
         Ok(fit) => fit,
         Err(failure) => return Err(told(host, None, failure, Vec::new(), Vec::new())),
     };
-    let mut run = Run { copied, ..Run::new(host, order, progress, probe) };
+    let steps = match steps(&order.modules, &probe) {
+        Ok(steps) => steps,
+        Err(error) => {
+            let failure = Failure::new("checking", error);
+            return Err(told(host, None, failure, Vec::new(), Vec::new()));
+        }
+    };
+    let mut run = Run { copied, ..Run::new(host, order, progress, probe, steps) };
     if let Err(failure) = run.perform(admission).await {
         let (undone, left) = run.put_back(admission, &failure).await;
         let log = run.reached.installing.then(|| order.layout.log());
@@ -134,6 +141,7 @@ impl<'a> Run<'a> {
         order: &'a Order,
         progress: &'a Arc<dyn Progress>,
         probe: Probe,
+        steps: Vec<Step>,
     ) -> Self {
         let wished = order.join.as_ref().and_then(|join| join.init.get("name")?.as_str());
         let name = wished.and_then(|name| name.parse().ok());
@@ -141,7 +149,7 @@ impl<'a> Run<'a> {
             host,
             order,
             progress,
-            steps: steps(&order.modules, &probe),
+            steps,
             service: service(probe.init, &order.layout),
             sudo: probe.privilege != Privilege::Root || order.requirements.has_sudo_password,
             name: name.unwrap_or_else(|| Name::from_hostname(&probe.hostname)),
@@ -169,6 +177,7 @@ impl<'a> Run<'a> {
             founding.map_err(|error| Failure::new("founding", SlaveCause::Admission(error)))?;
         self.reached.installing = true;
         let report = self.script("provisioning", self.installing(founding)?).await?;
+        self.reconnect().await?;
         let Some(join) = &order.join else { return Ok(()) };
         let answer = report.value("init").unwrap_or_default();
         let reply: InitReply = serde_json::from_str(answer).map_err(|_| {
@@ -186,6 +195,24 @@ impl<'a> Run<'a> {
         let Some(reply) = &self.reply else { return Ok(()) };
         let joined = admission.joined(reply).await;
         joined.map_err(|error| Failure::new("joining", SlaveCause::Admission(error)))
+    }
+
+    /// After a module that may have locked us out, a new connection shows that it did not; what it
+    /// left to undo itself is told to stay.
+    async fn reconnect(&mut self) -> Result<(), Failure> {
+        let applied = self.reached.applied.iter().filter_map(|index| self.steps.get(*index));
+        let risky = applied.map(|step| &step.module).any(|name| {
+            self.order.modules.iter().any(|module| module.reconnect && module.name == *name)
+        });
+        if !risky {
+            return Ok(());
+        }
+        self.progress.stage(self.host.name(), "connecting anew");
+        let failed = |error| Failure::new("connecting anew", error);
+        self.host.reconnect().await.map_err(failed)?;
+        let mut composer = Composer::new(&self.order.layout);
+        composer.add("rm -f \"$RAPTOR_STATE\"/unconfirmed.*");
+        self.script("confirming", composer.finish()).await.map(drop)
     }
 
     async fn upload(&mut self, program: &Program) -> Result<(), Failure> {

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
-use crate::provision::input::{ModuleInput, StepSpec};
+use crate::provision::compose;
+use crate::provision::input::ModuleInput;
 use crate::provision::probe::Probe;
 
 /// One step to be done on one machine.
@@ -35,33 +36,71 @@ impl Step {
 }
 
 /// The steps of `modules` that are for this machine, in order.
-#[must_use]
-pub fn steps(modules: &[ModuleInput], probe: &Probe) -> Vec<Step> {
+///
+/// # Errors
+/// [`StepsError`] when a step names packages, and none for this machine's package manager.
+pub fn steps(modules: &[ModuleInput], probe: &Probe) -> Result<Vec<Step>, StepsError> {
     let words = probe.words();
+    let manager = probe.package_manager.as_deref().unwrap_or_default();
     let mut steps = Vec::new();
     for module in modules {
         for spec in &module.steps {
-            let wanted =
-                spec.when.is_empty() || spec.when.iter().any(|word| words.contains(&word.as_str()));
-            if wanted {
-                steps.push(Step {
-                    module: module.name.clone(),
-                    name: spec.name.clone(),
-                    check: spec.check.clone(),
-                    apply: spec.apply.clone(),
-                    undo: spec.undo.clone(),
-                    timeout: spec.timeout,
-                    stamp: stamp(module, spec),
+            if !spec.when.is_empty() && !spec.when.iter().any(|it| words.contains(&it.as_str())) {
+                continue;
+            }
+            if !spec.packages.is_empty() && !spec.packages.contains_key(manager) {
+                return Err(StepsError::NoPackages {
+                    step: format!("{}/{}", module.name, spec.name),
+                    system: probe.os_name.clone(),
+                    known: spec.packages.keys().cloned().collect(),
                 });
             }
+            let mut step = Step {
+                module: module.name.clone(),
+                name: spec.name.clone(),
+                check: compose::check(module, spec, manager),
+                apply: compose::apply(module, spec, manager),
+                undo: compose::undo(module, spec),
+                timeout: spec.timeout,
+                stamp: String::new(),
+            };
+            step.stamp = stamp(module, &step);
+            steps.push(step);
         }
     }
-    steps
+    Ok(steps)
+}
+
+/// A module is not made for a machine.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StepsError {
+    /// No packages are named for its package manager.
+    #[error("{step} names no packages for {system}, only for {}", known.join(", "))]
+    NoPackages {
+        /// `module/step`.
+        step: String,
+        /// What the machine calls its system.
+        system: String,
+        /// The package managers that packages are named for.
+        known: Vec<String>,
+    },
+}
+
+/// A hash over all steps of a module, as this machine does them.
+#[must_use]
+pub fn module_stamp(module: &ModuleInput, steps: &[Step]) -> String {
+    let mut hash = Sha256::new();
+    hash.update(b"raptor/1 module");
+    for part in steps.iter().filter(|step| step.module == module.name).map(|step| &step.stamp) {
+        hash.update(part);
+    }
+    hash.update(module.check.as_deref().unwrap_or_default());
+    data_encoding::HEXLOWER.encode(&hash.finalize())
 }
 
 /// A hash over all that decides what the step does; every part is preceded by its length, so that
 /// no two different steps give the same bytes.
-fn stamp(module: &ModuleInput, spec: &StepSpec) -> String {
+fn stamp(module: &ModuleInput, step: &Step) -> String {
     let mut hash = Sha256::new();
     let mut add = |part: &[u8]| {
         hash.update((part.len() as u64).to_le_bytes());
@@ -69,9 +108,9 @@ fn stamp(module: &ModuleInput, spec: &StepSpec) -> String {
     };
     add(b"raptor/1 step");
     add(module.name.as_bytes());
-    add(spec.name.as_bytes());
-    add(spec.check.as_deref().unwrap_or_default().as_bytes());
-    add(spec.apply.as_bytes());
+    add(step.name.as_bytes());
+    add(step.check.as_deref().unwrap_or_default().as_bytes());
+    add(step.apply.as_bytes());
     for (path, bytes) in &module.files {
         add(path.as_bytes());
         add(bytes);

@@ -40,6 +40,11 @@ pub(crate) struct Carrier<'a> {
 pub(crate) trait Carried: Send + Sync {
     /// How its helpers see it.
     fn carrier(&self) -> Carrier<'_>;
+
+    /// See [`Host::reconnect`]; where there is no connection there is nothing to try.
+    fn connect_anew(&self) -> BoxFuture<'_, Result<(), HostError>> {
+        Box::pin(async { Ok(()) })
+    }
 }
 
 impl<T: Carried> Host for T {
@@ -53,6 +58,10 @@ impl<T: Carried> Host for T {
 
     fn script(&self, script: Script) -> BoxFuture<'_, Result<Output, HostError>> {
         Box::pin(self.carrier().script(script))
+    }
+
+    fn reconnect(&self) -> BoxFuture<'_, Result<(), HostError>> {
+        self.connect_anew()
     }
 
     fn upload(&self, file: Upload) -> BoxFuture<'_, Result<Uploaded, HostError>> {

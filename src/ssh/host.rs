@@ -26,6 +26,12 @@ pub trait Host: Send + Sync {
     /// when all of it has arrived.
     fn script(&self, script: Script) -> BoxFuture<'_, Result<Output, HostError>>;
 
+    /// Makes a second connection from nothing, as the first was made, and closes it: whether the
+    /// host would let us in again.
+    fn reconnect(&self) -> BoxFuture<'_, Result<(), HostError>> {
+        Box::pin(async { Ok(()) })
+    }
+
     /// Puts a file on the host: written beside its destination, checked, then moved over it.
     fn upload(&self, upload: Upload) -> BoxFuture<'_, Result<Uploaded, HostError>>;
 

@@ -55,6 +55,10 @@ impl Carried for OpenSshHost {
             sudo_password: self.target.sudo_password.as_ref(),
         }
     }
+
+    fn connect_anew(&self) -> BoxFuture<'_, Result<(), HostError>> {
+        Box::pin(async { Self::connect(self.target.clone()).await.map(drop) })
+    }
 }
 
 /// The master and the sessions on it. `session` only talks to the master's socket.

@@ -2,12 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use serde::de::{self, DeserializeOwned, MapAccess, Visitor};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::config::error::{ConfigError, Problem, Source, nearest};
 use crate::config::load;
+use crate::config::module::step::{ModuleStep, PACKAGE_MANAGERS, Script, is_package_name};
+use crate::config::module::template::fill;
+use crate::config::module::variable::{Variable, is_sound_name};
 use crate::config::module::{Files, Module};
 use crate::config::path::Path;
 use crate::config::position::Position;
@@ -54,79 +57,25 @@ pub struct ProvisioningManifest {
     /// What it does, for people.
     #[serde(default)]
     pub description: String,
-    /// Variables of the environment in which its scripts run.
+    /// Modules that come before it.
     #[serde(default)]
-    pub variables: BTreeMap<String, String>,
+    pub requires: Vec<String>,
+    /// What its scripts find in their environment and its templates as `${name}`. Users set them in
+    /// the configuration: `provision.variables` and `server_types.NAME.variables`.
+    #[serde(default)]
+    pub variables: BTreeMap<String, Variable>,
+    /// Exits with 0 where all of it stands: then a module that did not change is done.
+    #[serde(default)]
+    pub check: Option<Script>,
+    /// Whether it may lock us out: once a step was done, a new connection must succeed.
+    #[serde(default)]
+    pub reconnect: bool,
     /// What is done, in this order.
     #[serde(default)]
     pub steps: Vec<ModuleStep>,
     /// Files of the module that its scripts need beside them.
     #[serde(default)]
     pub files: Vec<String>,
-}
-
-/// One step: done where its check fails, so that doing it again does nothing.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ModuleStep {
-    /// A few words for the progress line.
-    pub name: String,
-    /// Exits with 0 where there is nothing to do. Without one the step is always done.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub check: Option<Script>,
-    /// Does it.
-    pub apply: Script,
-    /// Takes it back, when the run that applied it fails later.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub undo: Option<Script>,
-    /// Seconds until it is given up; the configuration's `provision.step_timeout_ms` if absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub timeout_s: Option<u64>,
-    /// On which machines it is done: any `ID` or `ID_LIKE` of an `/etc/os-release`, an init system,
-    /// a package manager or an architecture. On all when empty.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub when: Vec<String>,
-}
-
-/// A shell script: the name of a file of the module, or `{ inline = "..." }`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Script {
-    /// The text itself.
-    Inline(String),
-    /// A file of the module.
-    #[serde(untagged)]
-    File(String),
-}
-
-impl<'de> Deserialize<'de> for Script {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(ScriptVisitor)
-    }
-}
-
-struct ScriptVisitor;
-
-impl<'de> Visitor<'de> for ScriptVisitor {
-    type Value = Script;
-
-    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str("the name of a file, or { inline = \"...\" }")
-    }
-
-    fn visit_str<E: de::Error>(self, name: &str) -> Result<Script, E> {
-        Ok(Script::File(name.to_owned()))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Script, A::Error> {
-        #[derive(Deserialize)]
-        #[serde(deny_unknown_fields)]
-        struct Table {
-            inline: String,
-        }
-        let table = Table::deserialize(de::value::MapAccessDeserializer::new(map))?;
-        Ok(Script::Inline(table.inline))
-    }
 }
 
 /// What both kinds of manifest have.
@@ -137,6 +86,8 @@ pub(super) trait Manifest: DeserializeOwned {
     fn name(&self) -> &str;
     /// Files that must be there, each with the path of the key that names it.
     fn named_files(&self) -> Vec<(Path, &str)>;
+    /// What is wrong beyond missing files: where, and what.
+    fn faults(&self, files: &Files) -> Vec<(Path, String)>;
 }
 
 impl Manifest for ComputeTypeManifest {
@@ -148,6 +99,9 @@ impl Manifest for ComputeTypeManifest {
         &self.name
     }
     fn named_files(&self) -> Vec<(Path, &str)> {
+        Vec::new()
+    }
+    fn faults(&self, _files: &Files) -> Vec<(Path, String)> {
         Vec::new()
     }
 }
@@ -165,17 +119,88 @@ impl Manifest for ProvisioningManifest {
         let files = self.files.iter().enumerate();
         let files =
             files.map(|(index, name)| (root.join("files").join(index.to_string()), name.as_str()));
-        let scripts = self.steps.iter().enumerate().flat_map(|(index, step)| {
+        let steps = self.steps.iter().enumerate().flat_map(|(index, step)| {
             let path = Path::root().join("steps").join(index.to_string());
-            let check = step.check.as_ref().map(|script| (path.join("check"), script));
-            check.into_iter().chain([(path.join("apply"), &step.apply)])
+            let scripts = [("check", &step.check), ("apply", &step.apply), ("undo", &step.undo)];
+            let scripts = scripts.map(|(key, script)| (path.join(key), script.as_ref()));
+            let placed = step.files.iter().enumerate().map(move |(index, file)| {
+                let place = path.join("files").join(index.to_string()).join("source");
+                (place, file.source.as_str())
+            });
+            let scripts = scripts.into_iter().filter_map(|(path, script)| named(path, script));
+            scripts.chain(placed).collect::<Vec<_>>()
         });
-        let scripts = scripts.filter_map(|(path, script)| match script {
-            Script::File(name) => Some((path, name.as_str())),
-            Script::Inline(_) => None,
-        });
-        files.chain(scripts).collect()
+        let own = named(root.join("check"), self.check.as_ref());
+        files.chain(own).chain(steps).collect()
     }
+    fn faults(&self, files: &Files) -> Vec<(Path, String)> {
+        let root = Path::root();
+        let mut faults = Vec::new();
+        for (name, variable) in &self.variables {
+            let path = root.join("variables").join(name);
+            if !is_sound_name(name) {
+                faults.push((path, "no name for a variable of a script".to_owned()));
+            } else if let Some(fault) =
+                variable.default.as_ref().and_then(|value| variable.fault(value))
+            {
+                faults.push((path.join("default"), fault));
+            }
+        }
+        for (index, step) in self.steps.iter().enumerate() {
+            let path = root.join("steps").join(index.to_string());
+            if step.apply.is_none() && step.packages.is_empty() && step.files.is_empty() {
+                faults.push((path.clone(), "it has neither apply, packages nor files".to_owned()));
+            }
+            faults.extend(package_faults(step, &path.join("packages")));
+            for (index, file) in step.files.iter().enumerate() {
+                let path = path.join("files").join(index.to_string());
+                if let Some((key, fault)) = file.fault() {
+                    faults.push((path.join(key), fault));
+                }
+                let content = files.get(&file.source).filter(|_| file.template);
+                let wrong = content.and_then(|content| self.template_fault(content));
+                faults.extend(wrong.map(|wrong| (path.join("source"), wrong)));
+            }
+        }
+        faults
+    }
+}
+
+impl ProvisioningManifest {
+    /// What keeps a template from being filled in whatever the variables are.
+    fn template_fault(&self, content: &[u8]) -> Option<String> {
+        let Ok(text) = std::str::from_utf8(content) else {
+            return Some("a template must be UTF-8 text".to_owned());
+        };
+        let names = self.variables.keys().map(String::as_str).chain(FACTS);
+        let values = names.map(|name| (name.to_owned(), String::new())).collect();
+        fill(text, &values).err().map(|error| error.to_string())
+    }
+}
+
+/// What templates and scripts know besides their module's variables.
+pub const FACTS: [&str; 4] =
+    ["RAPTOR_CLUSTER", "RAPTOR_INTERFACE", "RAPTOR_MESH_PORT", "RAPTOR_SERVER_TYPE"];
+
+fn named(path: Path, script: Option<&Script>) -> Option<(Path, &str)> {
+    match script? {
+        Script::File(name) => Some((path, name.as_str())),
+        Script::Inline(_) => None,
+    }
+}
+
+fn package_faults(step: &ModuleStep, path: &Path) -> Vec<(Path, String)> {
+    let mut faults = Vec::new();
+    for (manager, names) in &step.packages {
+        let path = path.join(manager);
+        if !PACKAGE_MANAGERS.contains(&manager.as_str()) {
+            let known = PACKAGE_MANAGERS.join(", ");
+            faults.push((path, format!("no package manager that raptor knows ({known})")));
+        } else if let Some(name) = names.iter().find(|name| !is_package_name(name)) {
+            faults.push((path, format!("{name:?} is no name of a package")));
+        }
+    }
+    faults
 }
 
 /// Reads the manifest among `files` and checks it against them.
@@ -278,6 +303,9 @@ fn check<M: Manifest>(
             let nearest = nearest(name, files.keys().map(String::as_str));
             problems.push(Problem { nearest, ..place.problem(&path, what) });
         }
+    }
+    for (path, what) in manifest.faults(files) {
+        problems.push(place.problem(&path, what));
     }
     problems
 }

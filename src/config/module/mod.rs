@@ -2,6 +2,10 @@
 //! name in the home replaces one as a whole.
 
 pub mod manifest;
+pub mod order;
+pub mod step;
+pub mod template;
+pub mod variable;
 
 #[cfg(test)]
 mod tests;
@@ -21,6 +25,7 @@ use crate::config::files::{FileError, read_bounded};
 use crate::config::home::Home;
 use crate::config::layers::{Layer, LayerName, merge};
 use crate::config::module::manifest::{ComputeTypeManifest, Manifest, ProvisioningManifest};
+use crate::config::module::variable::Variable;
 
 static BUNDLED_COMPUTE_TYPES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/compute_types");
 static BUNDLED_PROVISIONING: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/provisioning");
@@ -49,6 +54,9 @@ pub type ComputeTypeModule = Module<ComputeTypeManifest>;
 
 /// Something that is done to a machine.
 pub type ProvisioningModule = Module<ProvisioningManifest>;
+
+/// The variables of provisioning modules, by module.
+pub type ModuleVariables = BTreeMap<String, BTreeMap<String, Variable>>;
 
 impl<M> Module<M> {
     /// A file's content.
@@ -99,6 +107,13 @@ impl Modules {
     #[must_use]
     pub fn provisioning_names(&self) -> BTreeSet<String> {
         self.provisioning.keys().cloned().collect()
+    }
+
+    /// The variables of all provisioning modules, by module.
+    #[must_use]
+    pub fn variables(&self) -> ModuleVariables {
+        let modules = self.provisioning.values().map(|module| &module.manifest);
+        modules.map(|manifest| (manifest.name.clone(), manifest.variables.clone())).collect()
     }
 
     /// What the modules inside this program set.

@@ -1,5 +1,6 @@
 //! Ways to get a machine, and what a machine becomes.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
@@ -96,4 +97,6 @@ pub struct ServerType {
     pub description: String,
     /// Provisioning modules, in the order in which they run.
     pub modules: Vec<String>,
+    /// Values of the modules' variables, by module; they win over `provision.variables`.
+    pub variables: BTreeMap<String, Map<String, Value>>,
 }

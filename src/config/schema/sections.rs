@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use crate::model::name::Name;
 use crate::model::reach::Reach;
@@ -231,6 +232,8 @@ pub struct ProvisionConfig {
     pub free_disk_mb: u64,
     /// Milliseconds by which a machine's clock may differ from this one's.
     pub clock_skew_ms: u64,
+    /// Values of provisioning modules' variables, by module.
+    pub variables: BTreeMap<String, Map<String, Value>>,
 }
 
 impl Default for ProvisionConfig {
@@ -240,6 +243,7 @@ impl Default for ProvisionConfig {
             step_timeout_ms: 600_000,
             free_disk_mb: 100,
             clock_skew_ms: 60_000,
+            variables: BTreeMap::new(),
         }
     }
 }

@@ -76,15 +76,15 @@ fn steps_are_for_their_systems_and_stamps_follow_their_content() {
     module.steps[1].when = vec!["fedora".to_owned(), "debian".to_owned()];
     module.steps[2].when = vec!["alpine".to_owned()];
     let probe = probe(|answer| answer);
-    let before = steps(&[module.clone()], &probe);
+    let before = steps(&[module.clone()], &probe).unwrap();
     let titles: Vec<String> = before.iter().map(super::super::steps::Step::title).collect();
     assert_eq!(titles, ["m/all", "m/deb"]);
-    module.steps[0].apply = "changed".to_owned();
-    let after = steps(&[module.clone()], &probe);
+    module.steps[0].apply = Some("changed".to_owned());
+    let after = steps(&[module.clone()], &probe).unwrap();
     assert_ne!(before[0].stamp, after[0].stamp);
     assert_eq!(before[1].stamp, after[1].stamp);
     module.files.push(("f".to_owned(), b"x".to_vec()));
-    assert_ne!(steps(&[module], &probe)[1].stamp, after[1].stamp);
+    assert_ne!(steps(&[module], &probe).unwrap()[1].stamp, after[1].stamp);
 }
 
 #[test]
@@ -93,7 +93,7 @@ fn files_stay_inside_their_module() {
         let mut module = ModuleInput { name: "m".to_owned(), ..ModuleInput::default() };
         module.steps = vec![step("all", "a")];
         module.files = vec![(path.to_owned(), Vec::new())];
-        let steps = steps(&[module.clone()], &probe(|answer| answer));
+        let steps = steps(&[module.clone()], &probe(|answer| answer)).unwrap();
         let mut composer = Composer::new(&Layout::default());
         assert!(composer.add_steps(&[module], &steps).is_err(), "{path}");
     }
@@ -105,6 +105,7 @@ fn each_init_system_has_its_service() {
     let first = |init, layout: &Layout| service(init, layout).files[0].path.clone();
     assert_eq!(first(Init::Systemd, &real), "/etc/systemd/system/raptor.service");
     assert_eq!(first(Init::OpenRc, &real), "/etc/init.d/raptor");
+    assert_eq!(first(Init::Runit, &real), "/etc/sv/raptor/run");
     assert_eq!(first(Init::Other, &real), "/usr/local/lib/raptor/boot");
     assert_eq!(first(Init::Systemd, &Layout::below("/x/")), "/x/usr/local/lib/raptor/boot");
 }
@@ -112,7 +113,7 @@ fn each_init_system_has_its_service() {
 #[test]
 fn what_shells_run_of_a_service_is_sound() {
     let layout = Layout::default();
-    for init in [Init::OpenRc, Init::Other] {
+    for init in [Init::OpenRc, Init::Runit, Init::Other] {
         let Service { files, start, stop, remove } = service(init, &layout);
         let scripts = files.into_iter().map(|file| file.text);
         for script in scripts.filter(|text| text.starts_with("#!")).chain([start, stop, remove]) {

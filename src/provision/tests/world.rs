@@ -114,11 +114,9 @@ pub(super) fn requirements() -> Requirements {
 pub(super) fn step(name: &str, apply: &str) -> StepSpec {
     StepSpec {
         name: name.to_owned(),
-        check: None,
-        apply: apply.to_owned(),
-        undo: None,
+        apply: Some(apply.to_owned()),
         timeout: Duration::from_secs(20),
-        when: Vec::new(),
+        ..StepSpec::default()
     }
 }
 

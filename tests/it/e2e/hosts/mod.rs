@@ -2,9 +2,11 @@
 
 mod chain;
 mod cloud;
+mod consul;
 mod docker;
 mod harness;
 mod join;
+mod modules;
 mod names;
 mod refusals;
 mod reviving;

@@ -1,0 +1,7 @@
+set -eu
+. "$RAPTOR_TOOLS"
+case $(init_system) in
+    systemd) test -e /etc/systemd/system/raptor-firewall.service ;;
+    openrc) test -e /etc/init.d/raptor-firewall ;;
+    *) test -x "$RAPTOR_ROOT/usr/local/lib/raptor/boot.d/firewall" ;;
+esac
