@@ -2,7 +2,9 @@
 # Runs a Consul server at this machine's mesh address and keeps its cluster together: new servers are
 # led to it, lost ones are taken out of it, and when most are lost those left go on. Who is there,
 # raptor's members say.
-set -u
+set -eu
+# Whatever fails, the next look mends.
+set +e
 . /usr/local/lib/raptor-consul/settings
 PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 data=/var/lib/raptor-consul
