@@ -95,6 +95,7 @@ prepare_end_to_end() {
         leave_out "no ssh, and no right to install openssh-client" e2e::loopback:: e2e::hosts::
     need sshd openssh-server ||
         leave_out "no sshd, and no right to install openssh-server" e2e::loopback::
+    need git git || leave_out "no git, and no right to install it" e2e::modules::
     need yggdrasil yggdrasil ||
         leave_out "no yggdrasil, and no right to install it" e2e::namespaces::external::
     need tcpdump tcpdump ||

@@ -124,6 +124,7 @@ pub enum Command {
     Rule(commands::rule::RuleCommand),
     #[command(subcommand)]
     Compute(commands::compute::ComputeCommand),
+    Install(commands::install::InstallArguments),
     #[command(subcommand)]
     Config(commands::config::ConfigCommand),
     #[command(subcommand)]
@@ -169,6 +170,7 @@ impl Command {
             | Self::Plan(_)
             | Self::Scale(_)
             | Self::Rule(_)
+            | Self::Install(_)
             | Self::Config(_)
             | Self::Context(_)
             | Self::Completion(_)
@@ -203,6 +205,7 @@ impl Command {
             | Self::Scale(_)
             | Self::Rule(_) => true,
             Self::Clean(_)
+            | Self::Install(_)
             | Self::Config(_)
             | Self::Context(_)
             | Self::Agent(_)
@@ -276,6 +279,10 @@ mod tests {
             "rule add web --select zone=home --min 2 --max 3 --compute-type local --ttl 2h",
             "rule ls",
             "rule rm web",
+            "install",
+            "install ./modules/web",
+            "install owner/repository@v1.2",
+            "install web --remove",
             "config show --effective",
             "config show --layer document",
             "config get mesh.rings",

@@ -11,7 +11,8 @@ use crate::config::error::{ConfigError, Problem, Source};
 use crate::config::files::{FileError, read_bounded};
 use crate::config::home::Home;
 use crate::config::layers::{Layer, LayerName, Layers, merge, strip};
-use crate::config::module::{ModuleVariables, Modules};
+use crate::config::module::Modules;
+use crate::config::module::carried::CarriedModule;
 use crate::config::path::Path;
 use crate::config::position::{Position, find};
 use crate::config::schema::Config;
@@ -30,7 +31,8 @@ pub struct Loaded {
     pub layers: Layers,
     /// What a document written by a later build says that this build does not know; left out.
     pub warnings: Vec<Problem>,
-    modules: ModuleVariables,
+    /// The modules, with those that the configuration carries.
+    pub modules: Modules,
 }
 
 /// Loads all layers: the modules of this program and of `home`, the file `explicit` (which must
@@ -58,15 +60,45 @@ pub fn load_with(
     explicit: Option<&FilePath>,
     document: Option<&Value>,
 ) -> Result<Loaded, ConfigError> {
-    let mut layers = modules.layers();
     let path = explicit.map_or_else(|| home.config_file(), FilePath::to_owned);
-    if let Some(layer) = read_file(&path, explicit.is_some())? {
-        layers.push(layer);
+    let file = read_file(&path, explicit.is_some())?;
+    let document = document.map(|value| document_layer(value.clone()));
+    let mut modules = modules.clone();
+    let own: Vec<Layer> = file.into_iter().chain(document).collect();
+    let warnings = carry(&mut modules, &own)?;
+    let mut layers = modules.layers();
+    layers.extend(own);
+    let mut loaded = resolve(Layers(layers), modules)?;
+    loaded.warnings.extend(warnings);
+    Ok(loaded)
+}
+
+/// Adds the modules that `layers` carry. One of a file must be sound; one of the document, which a
+/// later build may have written, is left out and told.
+fn carry(modules: &mut Modules, layers: &[Layer]) -> Result<Vec<Problem>, ConfigError> {
+    let mut warnings = Vec::new();
+    for layer in layers {
+        let Some(carried) = layer.value.get("modules").and_then(Value::as_object) else { continue };
+        let mut problems = Vec::new();
+        for (name, value) in carried.iter().filter(|(name, _)| !name.starts_with("_comment")) {
+            // What has another shape is told by the reading of the whole layer.
+            let Ok(module) = serde_json::from_value::<CarriedModule>(value.clone()) else {
+                continue;
+            };
+            if let Err(what) = modules.carry(name, &module) {
+                let root = Path::root();
+                let text = layer.text.as_deref();
+                let place = Place { source: &layer.source, text, path: &root };
+                problems.push(place.problem(&root.join("modules").join(name), what));
+            }
+        }
+        match layer.name {
+            LayerName::Document => warnings.extend(problems),
+            _ if problems.is_empty() => {}
+            _ => return Err(ConfigError::Invalid(problems)),
+        }
     }
-    if let Some(value) = document {
-        layers.push(document_layer(value.clone()));
-    }
-    resolve(Layers(layers), modules.variables())
+    Ok(warnings)
 }
 
 /// Reads one file as `config check FILE` does: alone, on top of the modules.
@@ -154,7 +186,7 @@ pub(super) fn parse(text: &str, source: &Source) -> Result<Value, ConfigError> {
 }
 
 /// Checks each layer by itself, then all together.
-fn resolve(layers: Layers, modules: ModuleVariables) -> Result<Loaded, ConfigError> {
+fn resolve(layers: Layers, modules: Modules) -> Result<Loaded, ConfigError> {
     let mut merged = Value::Object(Map::new());
     let (mut problems, mut warnings) = (Vec::new(), Vec::new());
     for layer in &layers.0 {
@@ -179,7 +211,7 @@ fn resolve(layers: Layers, modules: ModuleVariables) -> Result<Loaded, ConfigErr
     let Some(config) = config.filter(|_| problems.is_empty()) else {
         return Err(ConfigError::Invalid(problems));
     };
-    let problems = validate(&config, &modules);
+    let problems = validate(&config, &modules.variables());
     if problems.is_empty() {
         return Ok(Loaded { config, layers, warnings, modules });
     }

@@ -201,7 +201,7 @@ impl Work {
         let kin = kin_home(&shared.home);
         let loaded = Modules::load(&kin).and_then(|modules| {
             let loaded = load::load_with(&modules, &kin, None, Some(self.sight.config_layer()))?;
-            Ok((modules, loaded.config))
+            Ok((loaded.modules, loaded.config))
         });
         let (modules, config) = match loaded {
             Ok(loaded) => loaded,

@@ -21,6 +21,7 @@ pub mod destroy;
 pub mod evict;
 pub mod exec;
 pub mod forward;
+pub mod install;
 pub mod join;
 pub mod members;
 pub mod mesh;
@@ -128,6 +129,7 @@ async fn dispatch(
         Command::Plan(_) => plan::run(invocation).await,
         Command::Scale(arguments) => scale::run(invocation, arguments).await,
         Command::Rule(command) => rule::run(invocation, command).await,
+        Command::Install(arguments) => install::run(invocation, arguments).await,
         Command::Config(command) => config::run(invocation, command).await,
         Command::Context(command) => context::run(invocation, command),
         Command::Agent(command) => Box::pin(agent::run(invocation, command)).await,

@@ -210,7 +210,9 @@ pub async fn perform(
     };
     let settings = settings(invocation, &known, request);
     let home = Home::new(&invocation.home);
-    let modules = Modules::load(&home).map_err(|error| CliError::caused(Kind::Config, &error))?;
+    let mut modules =
+        Modules::load(&home).map_err(|error| CliError::caused(Kind::Config, &error))?;
+    modules.carry_all(&known.config.modules);
     let performer = Performer::new(Parts {
         home,
         cluster: known.cluster.clone(),

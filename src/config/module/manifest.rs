@@ -225,6 +225,33 @@ pub(super) fn open<M: Manifest>(
     }
 }
 
+/// What a manifest among `files` says it is: its name and kind. None without a manifest.
+///
+/// # Errors
+/// It cannot be read, or its kind is none.
+pub(super) fn identify(
+    files: &Files,
+    source: impl Fn(&str) -> Source,
+) -> Result<Option<(String, &'static str)>, ConfigError> {
+    #[derive(Deserialize)]
+    struct Head {
+        kind: String,
+        name: String,
+    }
+    let found = [TOML, JSON].into_iter().find_map(|name| Some((name, files.get(name)?)));
+    let Some((name, content)) = found else { return Ok(None) };
+    let (source, text) = (source(name), String::from_utf8_lossy(content));
+    let head: Head = parse(&text, name == TOML, &source)?;
+    let kinds = [ProvisioningManifest::KIND, ComputeTypeManifest::KIND];
+    let Some(kind) = kinds.into_iter().find(|kind| *kind == head.kind) else {
+        let root = Path::root();
+        let place = Place { source: &source, text: None, path: &root };
+        let what = format!("expected {}, found {:?}", kinds.join(" or "), head.kind);
+        return Err(ConfigError::one(place.problem(&root.join("kind"), what)));
+    };
+    Ok(Some((head.name, kind)))
+}
+
 fn missing(source: &Source) -> ConfigError {
     let root = Path::root();
     let place = Place { source, text: None, path: &root };

@@ -1,6 +1,7 @@
 //! Modules: folders of a manifest and files. Some are inside this program; a folder of the same
 //! name in the home replaces one as a whole.
 
+pub mod carried;
 pub mod manifest;
 pub mod order;
 pub mod step;
@@ -24,6 +25,7 @@ use crate::config::error::{ConfigError, Source};
 use crate::config::files::{FileError, read_bounded};
 use crate::config::home::Home;
 use crate::config::layers::{Layer, LayerName, merge};
+use crate::config::module::carried::CarriedModule;
 use crate::config::module::manifest::{ComputeTypeManifest, Manifest, ProvisioningManifest};
 use crate::config::module::variable::Variable;
 
@@ -89,6 +91,37 @@ impl Modules {
             compute_types: load_kind(&BUNDLED_COMPUTE_TYPES, &folder.join("compute_types"))?,
             provisioning: load_kind(&BUNDLED_PROVISIONING, &folder.join("provisioning"))?,
         })
+    }
+
+    /// Adds a module that the configuration carries, in the place of one of the same name.
+    ///
+    /// # Errors
+    /// What is wrong with it, in words.
+    pub fn carry(&mut self, name: &str, carried: &CarriedModule) -> Result<(), String> {
+        let files = carried.unpack().map_err(|error| error.to_string())?;
+        let source = |_: &str| Source::Document;
+        match carried.kind.as_str() {
+            ProvisioningManifest::KIND => {
+                let module = manifest::open(name, source, files);
+                let module = module.map_err(|error| error.to_string())?;
+                self.provisioning.insert(name.to_owned(), module);
+            }
+            ComputeTypeManifest::KIND => {
+                let module = manifest::open(name, source, files);
+                let module = module.map_err(|error| error.to_string())?;
+                self.compute_types.insert(name.to_owned(), module);
+            }
+            other => return Err(format!("no kind of module: {other:?}")),
+        }
+        Ok(())
+    }
+
+    /// Adds all modules that the configuration carries and that are sound.
+    pub fn carry_all(&mut self, carried: &BTreeMap<String, CarriedModule>) {
+        for (name, module) in carried {
+            // One that is not sound was told when the configuration was read.
+            let _told = self.carry(name, module);
+        }
     }
 
     /// A provisioning module.
@@ -169,6 +202,28 @@ impl Modules {
         }
         merged
     }
+}
+
+/// The modules in a folder: itself, or what lies below its `provisioning` and `compute_types`. Each
+/// with its name, its kind and its files.
+///
+/// # Errors
+/// A folder cannot be read, or a manifest is wrong.
+pub fn found_in(folder: &FilePath) -> Result<Vec<(String, &'static str, Files)>, ConfigError> {
+    let files = collect_installed(folder)?;
+    if let Some(found) = manifest::identify(&files, |name| Source::File(folder.join(name)))? {
+        return Ok(vec![(found.0, found.1, files)]);
+    }
+    let mut found = Vec::new();
+    for (kind, below) in
+        [(ProvisioningManifest::KIND, "provisioning"), (ComputeTypeManifest::KIND, "compute_types")]
+    {
+        let below = folder.join(below);
+        for name in folder_names(&below)? {
+            found.push((name.clone(), kind, collect_installed(&below.join(&name))?));
+        }
+    }
+    Ok(found)
 }
 
 fn entry(section: &str, name: &str, values: Map<String, Value>) -> Value {

@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::config::module::carried::CarriedModule;
 use crate::config::schema::compute::{ComputeType, ServerType};
 use crate::config::schema::sections::{
     ClusterConfig, DnsConfig, MembershipConfig, MeshConfig, ProvisionConfig, SpawnConfig, SshConfig,
@@ -36,6 +37,8 @@ pub struct Config {
     pub compute_types: BTreeMap<String, ComputeType>,
     /// What machines are provisioned to be, by name.
     pub server_types: BTreeMap<String, ServerType>,
+    /// Modules that travel with the configuration, by name; written by `raptor install`.
+    pub modules: BTreeMap<String, CarriedModule>,
     /// The encrypted overlay network.
     pub mesh: MeshConfig,
     /// Names of the members.
@@ -65,6 +68,7 @@ impl Default for Config {
             default_server_type: "headless".to_owned(),
             compute_types: BTreeMap::new(),
             server_types: BTreeMap::new(),
+            modules: BTreeMap::new(),
             mesh: MeshConfig::default(),
             dns: DnsConfig::default(),
             membership: MembershipConfig::default(),

@@ -14,6 +14,7 @@ mod leaving;
 mod local;
 mod looking;
 mod loopback;
+mod modules;
 mod names;
 mod namespaces;
 mod refusals;
