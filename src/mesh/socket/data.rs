@@ -7,17 +7,13 @@ use std::io::IoSliceMut;
 use std::net::SocketAddr;
 use std::net::UdpSocket;
 use std::os::fd::AsFd;
-use std::os::fd::OwnedFd;
-use std::sync::Arc;
 
 use quinn_udp::RecvMeta;
 use quinn_udp::Transmit;
 use quinn_udp::UdpSocketState;
-use rustix::event::EventfdFlags;
 use rustix::event::PollFd;
 use rustix::event::PollFlags;
 use rustix::event::Timespec;
-use rustix::event::eventfd;
 use rustix::event::poll;
 
 use crate::mesh::socket::Family;
@@ -33,40 +29,6 @@ const KERNEL_BUFFER_BYTES: usize = 16 << 20;
 
 /// The largest number of bytes one segmented send may carry: a UDP datagram of IPv4.
 pub const SEND_BYTES_MAX: usize = 65_507;
-
-/// Ends the waiting of the threads that share it.
-#[derive(Debug, Clone)]
-pub struct Stop(Arc<OwnedFd>);
-
-impl Stop {
-    /// Not stopped.
-    ///
-    /// # Errors
-    /// The operating system's.
-    pub fn new() -> io::Result<Self> {
-        let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
-        Ok(Self(Arc::new(eventfd(0, flags)?)))
-    }
-
-    /// Ends every present and later waiting.
-    pub fn stop(&self) {
-        let _ = rustix::io::write(&self.0, &1u64.to_ne_bytes());
-    }
-
-    /// Waits until `file` has something to read; `false` once stopped.
-    ///
-    /// # Errors
-    /// The operating system's.
-    pub fn readable(&self, file: impl AsFd) -> io::Result<bool> {
-        let mut files = [PollFd::new(&file, PollFlags::IN), PollFd::new(&self.0, PollFlags::IN)];
-        rustix::io::retry_on_intr(|| poll(&mut files, None))?;
-        let [file, stop] = &files;
-        if file.revents().intersects(PollFlags::ERR | PollFlags::NVAL) {
-            return Err(ErrorKind::BrokenPipe.into());
-        }
-        Ok(stop.revents().is_empty())
-    }
-}
 
 /// One descriptor of the mesh's socket for the data plane.
 #[derive(Debug)]

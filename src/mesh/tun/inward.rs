@@ -1,5 +1,5 @@
 //! From the network to the device: authenticates what arrives, passes on what is for others, and
-//! writes consecutive packets of a flow in one piece. One thread.
+//! writes consecutive packets of a flow in one piece.
 
 use std::io;
 use std::io::ErrorKind;
@@ -15,6 +15,7 @@ use crate::mesh::socket::data::DataSocket;
 use crate::mesh::socket::data::source_of;
 use crate::mesh::tun::carrier::Carrier;
 use crate::mesh::tun::coalesce::Run;
+use crate::mesh::tun::crew::Turn;
 use crate::mesh::tun::packet::addresses;
 use crate::mesh::tun::pump::Arrival;
 use crate::mesh::tun::pump::Shared;
@@ -33,52 +34,54 @@ struct Onward {
     end: usize,
 }
 
-/// The thread's state.
+/// What the way in needs.
 pub(super) struct Inward<C: Carrier> {
     shared: Shared<C>,
     socket: DataSocket,
     onward: Vec<Onward>,
+    bytes: Vec<u8>,
 }
 
 impl<C: Carrier> Inward<C> {
     pub(super) fn new(shared: Shared<C>, socket: DataSocket) -> Self {
-        Self { shared, socket, onward: Vec::new() }
+        Self { shared, socket, onward: Vec::new(), bytes: vec![0; BUFFERS * BUFFER_BYTES] }
     }
 
-    /// Runs until stopped.
+    /// Takes what is there, a bounded part of it.
     ///
     /// # Errors
     /// The operating system's: the socket is gone.
-    pub(super) fn run(mut self) -> io::Result<()> {
-        let mut bytes = vec![0; BUFFERS * BUFFER_BYTES];
-        loop {
-            let mut metas = [RecvMeta::default(); BUFFERS];
-            let mut slices = bytes.chunks_mut(BUFFER_BYTES).map(IoSliceMut::new);
-            let mut slices: [IoSliceMut<'_>; BUFFERS] =
-                std::array::from_fn(|_| slices.next().unwrap_or(IoSliceMut::new(&mut [])));
-            match self.socket.receive(&mut slices, &mut metas) {
-                Ok(filled) => {
-                    let now = self.shared.now();
-                    for (meta, slice) in metas.iter().zip(&mut slices).take(filled) {
-                        let batch = slice.get_mut(..meta.len).unwrap_or_default();
-                        self.handle(now, source_of(meta), meta.stride.max(1), batch);
-                    }
-                    self.shared.wake();
-                }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    if !self.shared.stop.readable(&self.socket)? {
-                        return Ok(());
-                    }
-                }
-                // An ICMP error about something sent earlier.
-                Err(error) if error.kind() == ErrorKind::ConnectionRefused => {}
-                Err(error) => return Err(error),
-            }
-        }
+    pub(super) fn turn(&mut self) -> io::Result<Turn> {
+        let mut bytes = std::mem::take(&mut self.bytes);
+        let outcome = self.take(&mut bytes);
+        self.bytes = bytes;
+        outcome
     }
 
-    /// One batch of datagrams of one size from one source.
-    fn handle(&mut self, now: Moment, source: SocketAddr, stride: usize, batch: &mut [u8]) {
+    fn take(&mut self, bytes: &mut [u8]) -> io::Result<Turn> {
+        let mut metas = [RecvMeta::default(); BUFFERS];
+        let mut slices = bytes.chunks_mut(BUFFER_BYTES).map(IoSliceMut::new);
+        let mut slices: [IoSliceMut<'_>; BUFFERS] =
+            std::array::from_fn(|_| slices.next().unwrap_or(IoSliceMut::new(&mut [])));
+        let filled = match self.socket.receive(&mut slices, &mut metas) {
+            Ok(filled) => filled,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Turn::Idle),
+            // An ICMP error about something sent earlier.
+            Err(error) if error.kind() == ErrorKind::ConnectionRefused => return Ok(Turn::Worked),
+            Err(error) => return Err(error),
+        };
+        let now = self.shared.now();
+        let mut has_sent = false;
+        for (meta, slice) in metas.iter().zip(&mut slices).take(filled) {
+            let batch = slice.get_mut(..meta.len).unwrap_or_default();
+            has_sent |= self.handle(now, source_of(meta), meta.stride.max(1), batch);
+        }
+        self.shared.wake();
+        Ok(if has_sent { Turn::Sent } else { Turn::Worked })
+    }
+
+    /// One batch of datagrams of one size from one source. Whether any was passed on.
+    fn handle(&mut self, now: Moment, source: SocketAddr, stride: usize, batch: &mut [u8]) -> bool {
         let mut run = Run::default();
         let mut start = 0;
         for datagram in batch.chunks_mut(stride) {
@@ -113,6 +116,7 @@ impl<C: Carrier> Inward<C> {
         }
         flush(&self.shared, &mut run);
         drop(run);
+        let mut has_sent = false;
         for Onward { destination, start, end } in self.onward.drain(..) {
             let datagrams = batch.get(start..end).unwrap_or_default();
             if destination == CONTROL {
@@ -120,8 +124,10 @@ impl<C: Carrier> Inward<C> {
                 self.shared.tell(Arrival::Datagram { source, datagram });
             } else {
                 self.socket.send(destination, datagrams, stride);
+                has_sent = true;
             }
         }
+        has_sent
     }
 }
 

@@ -15,6 +15,8 @@ pub mod packet;
 pub mod pump;
 pub mod virtio;
 
+mod bell;
+mod crew;
 mod inward;
 pub(super) mod kernel;
 mod netlink;

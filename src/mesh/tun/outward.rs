@@ -1,5 +1,5 @@
 //! From the device to the network: reads what programs send, cuts it, seals it and sends each
-//! destination's packets in as few calls as the kernel allows. One thread.
+//! destination's packets in as few calls as the kernel allows.
 
 use std::io;
 use std::io::ErrorKind;
@@ -12,6 +12,7 @@ use crate::mesh::socket::data::DataSocket;
 use crate::mesh::socket::data::SEND_BYTES_MAX;
 use crate::mesh::tun::carrier::Carrier;
 use crate::mesh::tun::carrier::Seal;
+use crate::mesh::tun::crew::Turn;
 use crate::mesh::tun::cut::Cut;
 use crate::mesh::tun::cut::needs_completion;
 use crate::mesh::tun::icmp::MTU_MIN;
@@ -93,51 +94,45 @@ impl Batch {
     }
 }
 
-/// The thread's state.
+/// What the way out needs.
 pub(super) struct Outward<C: Carrier> {
     shared: Shared<C>,
     socket: DataSocket,
     batch: Batch,
-    /// Packets read since the last look at the events.
-    reads: usize,
+    buffer: Vec<u8>,
 }
 
 impl<C: Carrier> Outward<C> {
     pub(super) fn new(shared: Shared<C>, socket: DataSocket) -> Self {
-        Self { shared, socket, batch: Batch::new(), reads: 0 }
+        Self { shared, socket, batch: Batch::new(), buffer: vec![0; READ_BYTES] }
     }
 
-    /// Runs until stopped.
+    /// Reads and sends what is there, a bounded part of it.
     ///
     /// # Errors
     /// The operating system's: the device is gone.
-    pub(super) fn run(mut self) -> io::Result<()> {
-        let mut buffer = vec![0; READ_BYTES];
-        loop {
+    pub(super) fn turn(&mut self) -> io::Result<Turn> {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let mut reads = 0;
+        let outcome = loop {
             match self.shared.device.read(&mut buffer) {
                 Ok(length) => {
                     self.handle(buffer.get_mut(..length).unwrap_or_default());
-                    self.reads += 1;
-                    if self.batch.filled >= FULL_BYTES || self.reads >= READS_MAX {
-                        self.rest();
+                    reads += 1;
+                    if self.batch.filled >= FULL_BYTES || reads >= READS_MAX {
+                        break Ok(());
                     }
                 }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    self.rest();
-                    if !self.shared.stop.readable(&self.shared.device)? {
-                        return Ok(());
-                    }
-                }
-                Err(error) => return Err(error),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break Ok(()),
+                Err(error) => break Err(error),
             }
+        };
+        self.buffer = buffer;
+        if reads > 0 {
+            self.batch.send(&self.socket);
+            self.shared.wake();
         }
-    }
-
-    /// Sends what is gathered.
-    fn rest(&mut self) {
-        self.reads = 0;
-        self.batch.send(&self.socket);
-        self.shared.wake();
+        outcome.map(|()| if reads > 0 { Turn::Sent } else { Turn::Idle })
     }
 
     fn handle(&mut self, bytes: &mut [u8]) {

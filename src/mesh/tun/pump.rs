@@ -14,8 +14,9 @@ use tokio::sync::mpsc;
 
 use crate::mesh::plane::header::InnerProtocol;
 use crate::mesh::socket::data::DataSocket;
-use crate::mesh::socket::data::Stop;
+use crate::mesh::tun::bell::Bell;
 use crate::mesh::tun::carrier::Carrier;
+use crate::mesh::tun::crew::Crew;
 use crate::mesh::tun::device::DeviceFile;
 use crate::mesh::tun::inward::Inward;
 use crate::mesh::tun::outward::Outward;
@@ -115,7 +116,6 @@ pub(super) struct Shared<C: Carrier> {
     pub(super) carrier: Arc<C>,
     pub(super) device: DeviceFile,
     pub(super) own: Ipv6Addr,
-    pub(super) stop: Stop,
     pub(super) counters: Arc<Counters>,
     clock: Arc<dyn Fn() -> Moment + Send + Sync>,
     arrivals: mpsc::Sender<Arrival>,
@@ -128,7 +128,6 @@ impl<C: Carrier> Clone for Shared<C> {
             carrier: Arc::clone(&self.carrier),
             device: self.device.clone(),
             own: self.own,
-            stop: self.stop.clone(),
             counters: Arc::clone(&self.counters),
             clock: Arc::clone(&self.clock),
             arrivals: self.arrivals.clone(),
@@ -159,7 +158,7 @@ impl<C: Carrier> Shared<C> {
 
 /// The running threads. Dropped, they end before it returns.
 pub struct Pump {
-    stop: Stop,
+    stop: Bell,
     threads: Vec<JoinHandle<()>>,
     arrivals: mpsc::Receiver<Arrival>,
     events: Arc<Notify>,
@@ -178,24 +177,25 @@ impl Pump {
         own: Ipv6Addr,
         clock: Arc<dyn Fn() -> Moment + Send + Sync>,
     ) -> io::Result<Self> {
-        let stop = Stop::new()?;
+        let stop = Bell::new()?;
         let (sender, arrivals) = mpsc::channel(ARRIVALS_MAX);
         let (events, counters) = (Arc::<Notify>::default(), Arc::<Counters>::default());
         let shared = Shared {
             carrier,
-            device,
+            device: device.clone(),
             own,
-            stop: stop.clone(),
             counters: Arc::clone(&counters),
             clock,
             arrivals: sender,
             events: Arc::clone(&events),
         };
         let outward = Outward::new(shared.clone(), socket.try_clone()?);
-        let inward = Inward::new(shared, socket);
+        let inward = Inward::new(shared, socket.try_clone()?);
+        let first = Crew::new(outward, device, stop.clone())?;
+        let second = Arc::clone(&first);
         let mut pump = Self { stop, threads: Vec::new(), arrivals, events, counters };
-        pump.thread("tun", move || outward.run())?;
-        pump.thread("udp", move || inward.run())?;
+        pump.thread("mesh-1", move || first.lead(inward, &socket))?;
+        pump.thread("mesh-2", move || second.assist())?;
         Ok(pump)
     }
 
@@ -240,7 +240,7 @@ impl Pump {
 
 impl Drop for Pump {
     fn drop(&mut self) {
-        self.stop.stop();
+        self.stop.ring();
         for thread in self.threads.drain(..) {
             // A panic there was reported by its thread.
             let _ = thread.join();
