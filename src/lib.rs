@@ -16,6 +16,7 @@ pub mod config;
 pub mod gossip;
 pub mod mesh;
 pub mod reconcile;
+pub mod seal;
 pub mod ssh;
 
 pub mod model;

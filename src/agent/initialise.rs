@@ -19,6 +19,8 @@ use crate::agent::machine_file::MACHINE_FILE_VERSION;
 use crate::agent::machine_file::MachineFile;
 use crate::config::change::Change;
 use crate::config::document::Document;
+use crate::config::document::views::MEMBERS;
+use crate::config::document::views::RECOVERY;
 use crate::config::files::FileError;
 use crate::config::files::create_folder;
 use crate::config::files::write_atomic;
@@ -280,7 +282,7 @@ fn found_cluster(
     let now = wall_clock();
     let Opened { mut store, mut document, .. } =
         open_document(home, &genesis, u64::from_le_bytes(clock::random()?))?;
-    let changes = first_changes(key, file, &genesis, now);
+    let changes = first_changes(key, file, &genesis, found.recovery.as_deref(), now);
     let blob = document
         .write(key, now, &format!("found cluster {cluster}"), &changes)
         .map_err(|error| HomeError::Found(chain(&error)))?;
@@ -316,6 +318,7 @@ fn first_changes(
     key: &SecretKey,
     file: &MachineFile,
     genesis: &Genesis,
+    recovery: Option<&str>,
     now: Timestamp,
 ) -> Vec<Change> {
     let set = |path: Path, value| Change::Set { path, value };
@@ -332,11 +335,14 @@ fn first_changes(
         "name": genesis.name,
         "created_at": now,
     });
-    vec![
+    let recovery =
+        recovery.map(|public| set(root().join(RECOVERY).join(public), json!({ "added_at": now })));
+    let first = [
         set(root().join("version"), json!(1)),
         set(root().join("cluster"), cluster),
-        set(root().join("members").join(key.node_id().to_string()), member),
-    ]
+        set(root().join(MEMBERS).join(key.node_id().to_string()), member),
+    ];
+    first.into_iter().chain(recovery).collect()
 }
 
 /// Tells the machine which cluster it belongs to and whom to call. Again: harmless.

@@ -90,4 +90,7 @@ pub struct FoundRequest {
     pub cluster: Name,
     /// Drawn at random by whoever wishes for the cluster.
     pub nonce: u64,
+    /// Public half of the key that opens everything when no member is left.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovery: Option<String>,
 }

@@ -25,6 +25,7 @@ pub mod perform;
 pub mod pin;
 pub mod process;
 pub mod reconcile;
+pub mod recovery;
 pub mod services;
 pub mod start;
 pub mod storage;
@@ -32,6 +33,7 @@ pub mod supervise;
 pub mod terminal;
 pub mod terminal_frame;
 pub mod ticket;
+pub mod vault;
 pub mod view;
 
 /// Version of this build.

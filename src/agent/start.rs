@@ -41,6 +41,7 @@ use crate::agent::reconcile::Tending;
 use crate::agent::reconcile::TendingQueue;
 use crate::agent::services::Services;
 use crate::agent::storage::Storage;
+use crate::agent::vault::Vault;
 use crate::config::home::Home;
 use crate::config::store::Opened;
 use crate::config::store::RepairNote;
@@ -57,6 +58,7 @@ use crate::mesh::stream::error::StreamError;
 use crate::mesh::stream::lane::lane;
 use crate::model::cluster::Genesis;
 use crate::model::identity::NodeId;
+use crate::seal::secret::Opener;
 
 /// Packets of streams that wait on each side of the mesh.
 const LANE_CAPACITY: usize = 1024;
@@ -170,7 +172,7 @@ pub async fn start(home: Home, settings: AgentSettings) -> Result<Started, Agent
     let (names, name_handle) = names.await;
     let gossip = Gossip::new(key.node_id(), started_at, settings.gossip, seed);
     let client = PeerClient::new(streams.clone(), handle.clone());
-    let (tending, queue) = Tending::new();
+    let (tending, queue) = Tending::new(Vault::new(vec![Opener::member(&key)]));
     let services = Services::new(key.node_id(), handle.clone(), client, tending.clone());
     let peers = PeerServer::new(key.node_id().address(), handle.clone(), Arc::clone(&directory));
     file.description.ssh_port = answering_ssh_port(file.description.ssh_port).await;

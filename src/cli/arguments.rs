@@ -123,6 +123,8 @@ pub enum Command {
     #[command(subcommand)]
     Rule(commands::rule::RuleCommand),
     #[command(subcommand)]
+    Secret(commands::secret::SecretCommand),
+    #[command(subcommand)]
     Compute(commands::compute::ComputeCommand),
     Install(commands::install::InstallArguments),
     #[command(subcommand)]
@@ -171,6 +173,7 @@ impl Command {
             | Self::Scale(_)
             | Self::Rule(_)
             | Self::Install(_)
+            | Self::Secret(_)
             | Self::Config(_)
             | Self::Context(_)
             | Self::Completion(_)
@@ -203,7 +206,8 @@ impl Command {
             | Self::Compute(_)
             | Self::Plan(_)
             | Self::Scale(_)
-            | Self::Rule(_) => true,
+            | Self::Rule(_)
+            | Self::Secret(_) => true,
             Self::Clean(_)
             | Self::Install(_)
             | Self::Config(_)
@@ -221,6 +225,78 @@ mod tests {
     use clap::CommandFactory;
 
     use super::*;
+
+    /// One of each form of every command.
+    const UNDERSTOOD: &[&str] = &[
+        "spawn --compute-type docker --server-type headless --count 3 --label a=b",
+        "spawn --name web-1 --no-provision --no-join --check-available",
+        "slave root@a:2222 b -i key --via jump --concurrent 4 --no-provision",
+        "slave --inventory hosts.json",
+        "join root@a",
+        "ticket create --ttl 10m --uses 2",
+        "ticket ls",
+        "ticket revoke abc",
+        "members --rejoin",
+        "status",
+        "ssh",
+        "ssh web-1 --info-only",
+        "ssh web-1 -- ls -l",
+        "exec --on zone=home --timeout 5s -- uname -a",
+        "mesh --node web-1",
+        "ping web-1 -n 0 -i 200ms -t 5s",
+        "trace web-1 -n 1 -m 5",
+        "agent metrics",
+        "forward 8080:web-1:80 [::1]:0:web-2:22",
+        "proxy 1080",
+        "proxy *:1080 --direct --login-file f",
+        "evict web-1",
+        "destroy --all",
+        "destroy web-1 web-2",
+        "prune",
+        "clean",
+        "plan",
+        "scale 5",
+        "scale 0 --rule web",
+        "rule add web --select zone=home --min 2 --max 3 --compute-type local --ttl 2h",
+        "rule add web --min 2",
+        "rule ls",
+        "rule rm web",
+        "install",
+        "install ./modules/web",
+        "install owner/repository@v1.2",
+        "install web --remove",
+        "secret set token --select zone=home --note x",
+        "secret set token",
+        "secret ls",
+        "secret rm token",
+        "secret rotate token",
+        "secret recovery --new",
+        "config show --effective",
+        "config show --layer document",
+        "config get mesh.rings",
+        "config set mesh.rings 3",
+        "config unset mesh.rings",
+        "config edit",
+        "config apply file.json",
+        "config export",
+        "config log",
+        "config check file.json",
+        "config schema",
+        "context ls",
+        "context use default",
+        "context show",
+        "context rm default",
+        "agent run",
+        "agent supervise",
+        "agent status",
+        "agent stop",
+        "agent init",
+        "agent adopt",
+        "agent connect",
+        "completion bash",
+        "version -o json",
+        "connect-stream web-1 22",
+    ];
 
     fn parse(text: &str) -> Result<Arguments, clap::Error> {
         Arguments::try_parse_from(text.split_whitespace())
@@ -246,69 +322,7 @@ mod tests {
 
     #[test]
     fn every_command_of_the_contract_is_understood() {
-        for text in [
-            "spawn --compute-type docker --server-type headless --count 3 --label a=b",
-            "spawn --name web-1 --no-provision --no-join --check-available",
-            "slave root@a:2222 b -i key --via jump --concurrent 4 --no-provision",
-            "slave --inventory hosts.json",
-            "join root@a",
-            "ticket create --ttl 10m --uses 2",
-            "ticket ls",
-            "ticket revoke abc",
-            "members --rejoin",
-            "status",
-            "ssh",
-            "ssh web-1 --info-only",
-            "ssh web-1 -- ls -l",
-            "exec --on zone=home --timeout 5s -- uname -a",
-            "mesh --node web-1",
-            "ping web-1 -n 0 -i 200ms -t 5s",
-            "trace web-1 -n 1 -m 5",
-            "agent metrics",
-            "forward 8080:web-1:80 [::1]:0:web-2:22",
-            "proxy 1080",
-            "proxy *:1080 --direct --login-file f",
-            "evict web-1",
-            "destroy --all",
-            "destroy web-1 web-2",
-            "prune",
-            "clean",
-            "plan",
-            "scale 5",
-            "scale 0 --rule web",
-            "rule add web --select zone=home --min 2 --max 3 --compute-type local --ttl 2h",
-            "rule ls",
-            "rule rm web",
-            "install",
-            "install ./modules/web",
-            "install owner/repository@v1.2",
-            "install web --remove",
-            "config show --effective",
-            "config show --layer document",
-            "config get mesh.rings",
-            "config set mesh.rings 3",
-            "config unset mesh.rings",
-            "config edit",
-            "config apply file.json",
-            "config export",
-            "config log",
-            "config check file.json",
-            "config schema",
-            "context ls",
-            "context use default",
-            "context show",
-            "context rm default",
-            "agent run",
-            "agent supervise",
-            "agent status",
-            "agent stop",
-            "agent init",
-            "agent adopt",
-            "agent connect",
-            "completion bash",
-            "version -o json",
-            "connect-stream web-1 22",
-        ] {
+        for text in UNDERSTOOD {
             if let Err(error) = parse(&format!("raptor {text}")) {
                 panic!("{text}: {error}");
             }

@@ -38,6 +38,7 @@ pub mod output;
 pub mod perform;
 pub mod quote;
 mod revive;
+pub mod secrets;
 pub mod terminal;
 pub mod tunnel;
 

@@ -30,6 +30,7 @@ use tokio::time::Instant;
 
 use crate::compute::Availability;
 use crate::compute::Compute;
+use crate::compute::Secrets;
 use crate::compute::Work;
 use crate::compute::catalog::Catalog;
 use crate::compute::cloud::digitalocean::DigitalOcean;
@@ -84,8 +85,13 @@ pub struct Cloud {
 
 /// Machines of `compute_type`, made by a `driver` of [`DRIVERS`].
 #[must_use]
-pub fn open(compute_type: &str, driver: &str, settings: CloudSettings) -> Option<Cloud> {
-    let environment: Arc<Environment> = Arc::new(|name| std::env::var(name).ok());
+pub fn open(
+    compute_type: &str,
+    driver: &str,
+    settings: CloudSettings,
+    secrets: Secrets,
+) -> Option<Cloud> {
+    let environment = Arc::new(Environment::new(|name| std::env::var(name).ok(), secrets));
     let pace = Pace::patient(settings.boot_timeout());
     open_with(compute_type, driver, settings, environment, pace)
 }

@@ -14,10 +14,12 @@ pub(crate) mod conformance;
 pub(crate) mod fake;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use zeroize::Zeroizing;
 
 use crate::compute::catalog::Catalog;
 use crate::compute::cloud::settings::CloudSettings;
@@ -105,18 +107,40 @@ pub struct Availability {
 pub const DRIVERS: [&str; 7] =
     ["digitalocean", "docker", "ec2", "hetzner", "linode", "local", "vultr"];
 
-/// Opens the back-end of compute type `compute_type`.
-///
-/// `settings` is the compute type's part of the configuration: `driver` (absent: the compute type's
-/// own name) and that driver's parameters. `machines` is the folder under which `local` machines
-/// live. Nothing is started, asked or written.
+/// Opens secrets of the cluster by name; or says why not.
+pub type Secrets = Arc<dyn Fn(&str) -> Result<Zeroizing<String>, String> + Send + Sync>;
+
+/// For whoever has no cluster to ask.
+#[must_use]
+pub fn no_secrets() -> Secrets {
+    Arc::new(|name| Err(format!("there is no cluster here that could have a secret {name:?}")))
+}
+
+/// Opens the back-end of compute type `compute_type`, with no secrets at hand.
 ///
 /// # Errors
-/// An unknown driver, or parameters that it does not take.
+/// As [`open_with`].
 pub fn open(
     compute_type: &str,
     settings: &Value,
     machines: &Path,
+) -> Result<Box<dyn Compute>, ComputeError> {
+    open_with(compute_type, settings, machines, no_secrets())
+}
+
+/// Opens the back-end of compute type `compute_type`.
+///
+/// `settings` is the compute type's part of the configuration: `driver` (absent: the compute type's
+/// own name) and that driver's parameters. `machines` is the folder under which `local` machines
+/// live. Nothing is started, asked or written; `secrets` are opened when they are needed.
+///
+/// # Errors
+/// An unknown driver, or parameters that it does not take.
+pub fn open_with(
+    compute_type: &str,
+    settings: &Value,
+    machines: &Path,
+    secrets: Secrets,
 ) -> Result<Box<dyn Compute>, ComputeError> {
     let refuse = |cause| ComputeError::new(compute_type, None, "read its settings", cause);
     let wrong = |path: &str, message: &str| {
@@ -145,7 +169,7 @@ pub fn open(
         cloud if cloud::DRIVERS.contains(&cloud) => {
             let settings: CloudSettings = typed(parameters).map_err(refuse)?;
             settings.check().map_err(refuse)?;
-            match cloud::open(compute_type, cloud, settings) {
+            match cloud::open(compute_type, cloud, settings, secrets) {
                 Some(opened) => Ok(Box::new(opened)),
                 None => Err(refuse(Cause::UnknownDriver { driver })),
             }

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use crate::model::cluster::ClusterId;
 use crate::model::name::Name;
 
 /// A home folder: an operator's, or a machine's. Machines of the compute type `local` have homes
@@ -103,6 +104,12 @@ impl Home {
     #[must_use]
     pub fn founding_file(&self, cluster: &Name) -> PathBuf {
         self.root.join("founding").join(format!("{cluster}.json"))
+    }
+
+    /// The key that opens a cluster's secrets and backups when no member is left.
+    #[must_use]
+    pub fn recovery_file(&self, cluster: ClusterId) -> PathBuf {
+        self.root.join("recovery").join(format!("{cluster}.key"))
     }
 
     /// Where the other members were last.

@@ -56,6 +56,18 @@ pub enum IdentityFileError {
 /// # Errors
 /// [`IdentityFileError`]; a key that others may read is refused.
 pub fn load(path: &Path) -> Result<Option<SecretKey>, IdentityFileError> {
+    let Some(content) = read_private(path)? else { return Ok(None) };
+    let seed =
+        parse(&content).ok_or_else(|| IdentityFileError::Malformed { path: path.to_owned() })?;
+    let unusable = |source| IdentityFileError::Unusable { path: path.to_owned(), source };
+    SecretKey::from_seed(&seed).map(Some).map_err(unusable)
+}
+
+/// The content of a key file; none when there is no file.
+///
+/// # Errors
+/// [`IdentityFileError`]; a file that others may read is refused.
+pub fn read_private(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, IdentityFileError> {
     let metadata = match fs::metadata(path) {
         Ok(metadata) => metadata,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -65,11 +77,7 @@ pub fn load(path: &Path) -> Result<Option<SecretKey>, IdentityFileError> {
     if mode & 0o077 != 0 {
         return Err(IdentityFileError::Exposed { path: path.to_owned(), mode });
     }
-    let content = Zeroizing::new(read_bounded(path, SIZE_MAX)?);
-    let seed =
-        parse(&content).ok_or_else(|| IdentityFileError::Malformed { path: path.to_owned() })?;
-    let unusable = |source| IdentityFileError::Unusable { path: path.to_owned(), source };
-    SecretKey::from_seed(&seed).map(Some).map_err(unusable)
+    Ok(Some(Zeroizing::new(read_bounded(path, SIZE_MAX)?)))
 }
 
 /// Reads the key, or draws one from `random` and stores it.

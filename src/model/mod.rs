@@ -14,5 +14,6 @@ pub mod possession;
 pub mod progress;
 pub mod reach;
 pub mod rule;
+pub mod secret;
 pub mod time;
 pub mod upkeep;

@@ -7,6 +7,7 @@ pub mod fleet;
 mod names;
 pub mod prune;
 pub mod resolve;
+pub mod sealing;
 pub mod slave;
 pub mod spawn;
 pub mod world;

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use crate::source;
 
 /// Every room and its floor. A room imports lower floors only.
-const FLOORS: [(&str, u8); 11] = [
+const FLOORS: [(&str, u8); 12] = [
     ("cli", 5),
     ("http", 4),
     ("agent", 3),
@@ -20,11 +20,12 @@ const FLOORS: [(&str, u8); 11] = [
     ("reconcile", 1),
     ("compute", 1),
     ("ssh", 1),
+    ("seal", 1),
     ("model", 0),
 ];
 
 /// Rooms that decide and do not act.
-const PURE_ROOMS: [&str; 4] = ["model", "gossip", "reconcile", "mesh"];
+const PURE_ROOMS: [&str; 5] = ["model", "gossip", "reconcile", "mesh", "seal"];
 
 /// The thin shells inside a pure room.
 const SHELLS: [&str; 6] = [

@@ -107,6 +107,7 @@ impl Core {
         self.parts.directory.replace(roles);
         self.parts.streams.drop_untrusted();
         self.refresh_interface();
+        self.refresh_secrets();
         self.settle();
     }
 

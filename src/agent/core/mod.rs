@@ -8,6 +8,7 @@ mod membership;
 mod network;
 mod remembering;
 mod roster;
+mod sealing;
 mod updates;
 mod whereabouts;
 

@@ -1,6 +1,7 @@
 //! The document's members and invitations as the agent uses them, read once a change.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use crate::agent::core::Core;
 use crate::agent::view;
@@ -8,6 +9,7 @@ use crate::config::document::Document;
 use crate::config::document::views::Admission;
 use crate::config::document::views::TicketRecord;
 use crate::model::identity::NodeId;
+use crate::model::secret::SecretRecords;
 
 /// Members and invitations at one state of the document.
 #[derive(Debug)]
@@ -18,6 +20,10 @@ pub(super) struct Roster {
     pub(super) evicted: BTreeMap<NodeId, Admission>,
     /// The invitations by id, also those that ended.
     pub(super) tickets: BTreeMap<String, TicketRecord>,
+    /// The secrets, sealed.
+    pub(super) secrets: SecretRecords,
+    /// Public halves of the recovery keys.
+    pub(super) recovery: BTreeSet<String>,
 }
 
 impl Roster {
@@ -26,7 +32,13 @@ impl Roster {
         let (evicted, mut members): (BTreeMap<_, _>, BTreeMap<_, _>) =
             admissions.into_iter().partition(|(_, admission)| admission.evicted);
         view::make_names_unique(&mut members);
-        Self { members, evicted, tickets: document.tickets() }
+        Self {
+            members,
+            evicted,
+            tickets: document.tickets(),
+            secrets: document.secrets(),
+            recovery: document.recovery_keys(),
+        }
     }
 }
 

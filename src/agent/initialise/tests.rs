@@ -16,7 +16,7 @@ fn request(found: Option<u64>) -> InitRequest {
         },
         force: false,
         challenge: None,
-        found: found.map(|nonce| FoundRequest { cluster, nonce }),
+        found: found.map(|nonce| FoundRequest { cluster, nonce, recovery: None }),
     }
 }
 

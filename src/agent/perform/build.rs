@@ -20,6 +20,7 @@ use crate::agent::perform::job::MachineJob;
 use crate::agent::perform::job::Origin;
 use crate::agent::perform::job::Outcome;
 use crate::agent::perform::settings::Performer;
+use crate::agent::recovery;
 use crate::compute::Compute;
 use crate::model::cluster::ClusterId;
 use crate::model::machine::IntentId;
@@ -59,11 +60,11 @@ impl Performer {
     ) -> Result<Built, Failure> {
         let computes = self.computes(&jobs)?;
         set_scopes(&mut jobs, &computes).await;
-        let (cluster_id, founding) = if let Some(door) = &door {
-            (cluster_of(door.as_ref()).await?, None)
+        let (cluster_id, founding, makes_key) = if let Some(door) = &door {
+            (cluster_of(door.as_ref()).await?, None, false)
         } else {
-            let founding = self.begin_founding(&jobs)?;
-            (founding.cluster_id(), Some(founding))
+            let (founding, makes_key) = self.begin_founding(&jobs)?;
+            (founding.cluster_id(), Some(founding), makes_key)
         };
         if let Some(door) = &door {
             write_wishes(door.as_ref(), &jobs).await?;
@@ -89,6 +90,10 @@ impl Performer {
         };
         if door.is_some() || outcomes.iter().all(is_clean) {
             Founding::forget(self.home(), self.cluster());
+            // One that was there before may open backups.
+            if door.is_none() && makes_key {
+                recovery::forget(self.home(), cluster_id);
+            }
         }
         Ok(Built { outcomes, door })
     }
@@ -104,8 +109,9 @@ impl Performer {
         Ok(computes)
     }
 
-    /// Writes the wishes down beside the home, or takes up an interrupted founding.
-    fn begin_founding(&self, jobs: &[MachineJob]) -> Result<Founding, Failure> {
+    /// Writes the wishes down beside the home, or takes up an interrupted founding. Also whether a
+    /// recovery key was made for it.
+    fn begin_founding(&self, jobs: &[MachineJob]) -> Result<(Founding, bool), Failure> {
         let failed = |error| Failure::at("write the wish for the machines down", chain(&error));
         let earlier = Founding::load(self.home(), self.cluster()).map_err(failed)?;
         let mut founding = match earlier {
@@ -113,10 +119,19 @@ impl Performer {
             None => Founding::new(self.cluster().clone()).map_err(failed)?,
         };
         founding.machines.extend(wished(jobs).map(|job| (job.intent, job.record.clone())));
-        founding.save(self.home()).map_err(|error| {
-            failed(error).with_hint("another home folder is named with --home DIR")
-        })?;
-        Ok(founding)
+        let save = |founding: &Founding| {
+            founding.save(self.home()).map_err(|error| {
+                failed(error).with_hint("another home folder is named with --home DIR")
+            })
+        };
+        save(&founding)?;
+        let makes_key = !self.home().recovery_file(founding.cluster_id()).exists();
+        let recovery = recovery::ensure(self.home(), founding.cluster_id(), self.cluster());
+        let recovery =
+            recovery.map_err(|error| Failure::at("make the recovery key", chain(&error)))?;
+        founding.recovery = Some(recovery.to_string());
+        save(&founding)?;
+        Ok((founding, makes_key))
     }
 }
 

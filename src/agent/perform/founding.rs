@@ -27,6 +27,9 @@ pub struct Founding {
     pub cluster: Name,
     /// What makes its id its own.
     pub nonce: u64,
+    /// Public half of the recovery key, which lies in the same home.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovery: Option<String>,
     /// The machines wished for.
     pub machines: MachineRecords,
     /// The one of them that was about to found it: taken up again, it is the same one, for it may
@@ -62,7 +65,8 @@ impl Founding {
     /// [`FoundingError::Random`].
     pub fn new(cluster: Name) -> Result<Self, FoundingError> {
         let nonce = u64::from_le_bytes(clock::random()?);
-        Ok(Self { version: 1, cluster, nonce, machines: MachineRecords::new(), founder: None })
+        let machines = MachineRecords::new();
+        Ok(Self { version: 1, cluster, nonce, recovery: None, machines, founder: None })
     }
 
     /// The id its machines carry.

@@ -318,7 +318,11 @@ impl Site {
 
     pub(super) fn found_request(&self, is_founder: bool) -> Option<FoundRequest> {
         let founding = self.founding.as_ref().filter(|_| is_founder)?;
-        Some(FoundRequest { cluster: founding.cluster.clone(), nonce: founding.nonce })
+        Some(FoundRequest {
+            cluster: founding.cluster.clone(),
+            nonce: founding.nonce,
+            recovery: founding.recovery.clone(),
+        })
     }
 
     /// Puts back what a failed machine left, and says what was done.

@@ -18,6 +18,7 @@ use crate::agent::perform::job::Failure;
 use crate::agent::perform::job::MachineJob;
 use crate::compute;
 use crate::compute::Compute;
+use crate::compute::Secrets;
 use crate::compute::cloud::DRIVERS as CLOUDS;
 use crate::compute::cloud::settings::BOOT_TIMEOUT_DEFAULT;
 use crate::config::home::Home;
@@ -65,6 +66,8 @@ pub struct Parts {
     pub config: Config,
     /// The modules at hand.
     pub modules: Modules,
+    /// Opens the cluster's secrets.
+    pub secrets: Secrets,
     /// How plans are performed.
     pub settings: PerformSettings,
     /// Opens doors.
@@ -149,7 +152,8 @@ impl Performer {
     /// When there is none of that name, or its settings are wrong.
     pub fn compute(&self, name: &str) -> Result<Arc<dyn Compute>, Failure> {
         let settings = back_end_settings(&self.inner.parts.config, name)?;
-        let opened = compute::open(name, &settings, &self.home().machines_folder());
+        let (folder, secrets) = (self.home().machines_folder(), &self.inner.parts.secrets);
+        let opened = compute::open_with(name, &settings, &folder, Arc::clone(secrets));
         opened
             .map(Arc::from)
             .map_err(|error| Failure::at(OPEN_STEP, chain(&error)).with_hint(error.hint()))

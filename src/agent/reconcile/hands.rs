@@ -18,6 +18,7 @@ use crate::agent::perform::local;
 use crate::agent::perform::settings::Parts;
 use crate::agent::perform::settings::PerformSettings;
 use crate::agent::perform::settings::Performer;
+use crate::compute::Secrets;
 use crate::config::home::Home;
 use crate::config::module::Modules;
 use crate::config::path::Path;
@@ -62,6 +63,7 @@ impl Hands {
         modules: Modules,
         doors: Arc<dyn Doors>,
         door: Arc<dyn Door>,
+        secrets: Secrets,
         interrupt: watch::Receiver<bool>,
     ) -> Self {
         let settings = PerformSettings {
@@ -76,6 +78,7 @@ impl Hands {
             cluster: genesis.name.clone(),
             config,
             modules,
+            secrets,
             settings,
             doors,
             progress: Arc::new(Silent),

@@ -27,6 +27,7 @@ use crate::agent::reconcile::hands::Done;
 use crate::agent::reconcile::hands::Hands;
 use crate::agent::reconcile::hands::kin_home;
 use crate::agent::reconcile::sight::Sight;
+use crate::agent::vault::Vault;
 use crate::config::home::Home;
 use crate::config::load;
 use crate::config::module::Modules;
@@ -59,6 +60,8 @@ const ASKS: usize = 8;
 pub struct Tending {
     /// Told by the event loop when document or members have changed.
     pub changed: Arc<Notify>,
+    /// What this machine may hold of the cluster's secrets.
+    pub vault: Arc<Vault>,
     asks: mpsc::Sender<oneshot::Sender<FleetPlan>>,
 }
 
@@ -68,9 +71,9 @@ pub struct TendingQueue(mpsc::Receiver<oneshot::Sender<FleetPlan>>);
 impl Tending {
     /// Both ends.
     #[must_use]
-    pub fn new() -> (Self, TendingQueue) {
+    pub fn new(vault: Vault) -> (Self, TendingQueue) {
         let (asks, queue) = mpsc::channel(ASKS);
-        (Self { changed: Arc::default(), asks }, TendingQueue(queue))
+        (Self { changed: Arc::default(), vault: Arc::new(vault), asks }, TendingQueue(queue))
     }
 
     /// The plan as it is at this moment; none when nobody tends the fleet here.
@@ -125,6 +128,7 @@ impl Tender {
             genesis: self.genesis,
             handle: self.handle,
             doors: self.doors,
+            vault: self.tending.vault,
         };
         loop {
             let wait = work.round(&tender, self.clock).await;
@@ -148,6 +152,7 @@ struct Shared {
     genesis: Genesis,
     handle: AgentHandle,
     doors: Arc<dyn Doors>,
+    vault: Arc<Vault>,
 }
 
 /// The work and what is known for it.
@@ -213,8 +218,11 @@ impl Work {
         self.sight.set_defaults(&config);
         let door = OwnDoor::open(shared.handle.clone());
         let (genesis, doors) = (shared.genesis.clone(), Arc::clone(&shared.doors));
-        let interrupt = self.interrupt.clone();
-        Some(Hands::new(&kin, &shared.home, genesis, config, modules, doors, door, interrupt))
+        let (secrets, interrupt) = (shared.vault.source(), self.interrupt.clone());
+        let home = &shared.home;
+        let hands =
+            Hands::new(&kin, home, genesis, config, modules, doors, door, secrets, interrupt);
+        Some(hands)
     }
 
     /// Finds out what this machine can drive, and has the members told.

@@ -52,7 +52,7 @@ impl Machine {
             },
             force: false,
             challenge: None,
-            found: founds.then_some(FoundRequest { cluster, nonce: 1 }),
+            found: founds.then_some(FoundRequest { cluster, nonce: 1, recovery: None }),
         };
         let home = Home::new(folder.path());
         let node = initialise::initialise(&home, &request).unwrap().node_id;

@@ -17,11 +17,12 @@ use crate::cli::output::print_json;
 use crate::http::client::ApiClient;
 
 /// What raptor keeps in its home, and nothing else.
-const OWNED: [&str; 8] = [
+const OWNED: [&str; 9] = [
     "agent",
     "machines",
     "modules",
     "founding",
+    "recovery",
     "ssh",
     "contexts.json",
     "known_hosts",

@@ -31,6 +31,7 @@ pub mod proxy;
 pub mod prune;
 pub mod rule;
 pub mod scale;
+pub mod secret;
 pub mod slave;
 pub mod spawn;
 pub mod ssh;
@@ -130,6 +131,7 @@ async fn dispatch(
         Command::Scale(arguments) => scale::run(invocation, arguments).await,
         Command::Rule(command) => rule::run(invocation, command).await,
         Command::Install(arguments) => install::run(invocation, arguments).await,
+        Command::Secret(command) => secret::run(invocation, command).await,
         Command::Config(command) => config::run(invocation, command).await,
         Command::Context(command) => context::run(invocation, command),
         Command::Agent(command) => Box::pin(agent::run(invocation, command)).await,

@@ -50,8 +50,8 @@ pub struct AddArguments {
     pub name: Name,
 
     /// Which machines count: KEY=VALUE and KEY!=VALUE joined by commas [default: all]
-    #[arg(long, value_name = "SELECTOR", default_value_t)]
-    pub select: Selector,
+    #[arg(long, value_name = "SELECTOR")]
+    pub select: Option<Selector>,
 
     /// Fewest that must live
     #[arg(long, value_name = "N")]
@@ -87,7 +87,7 @@ impl From<AddArguments> for Rule {
         let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let default = Self::default();
         Self {
-            select: arguments.select,
+            select: arguments.select.unwrap_or_default(),
             min: arguments.min,
             max: arguments.max,
             compute_types: arguments.compute_types,

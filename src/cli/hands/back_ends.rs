@@ -7,8 +7,10 @@ use crate::cli::hands::config_of;
 use crate::cli::hands::failure;
 use crate::cli::hands::user;
 use crate::cli::invocation::Invocation;
+use crate::cli::secrets;
 use crate::compute;
 use crate::compute::Compute;
+use crate::compute::Secrets;
 use crate::compute::catalog::Catalog;
 use crate::compute::error::ComputeError;
 use crate::config::home::Home;
@@ -31,7 +33,7 @@ pub struct BackEnd {
 /// # Errors
 /// The configuration is wrong.
 pub async fn configured(invocation: &Invocation) -> Result<Vec<BackEnd>, CliError> {
-    let config = config(invocation).await?;
+    let (config, _) = cluster(invocation).await?;
     let usable = config.compute_types.iter().filter(|(_, it)| it.available);
     Ok(usable
         .map(|(name, compute_type)| BackEnd {
@@ -74,21 +76,21 @@ async fn open(
     invocation: &Invocation,
     compute_type: Option<String>,
 ) -> Result<Box<dyn Compute>, CliError> {
-    let config = config(invocation).await?;
+    let (config, secrets) = cluster(invocation).await?;
     let name = compute_type.unwrap_or_else(|| config.default_compute_type.clone());
     let folder = Home::new(&invocation.home).machines_folder();
     let settings = back_end_settings(&config, &name).map_err(failure)?;
-    compute::open(&name, &settings, &folder).map_err(|error| told(&error))
+    compute::open_with(&name, &settings, &folder, secrets).map_err(|error| told(&error))
 }
 
-/// The cluster's configuration where there is a cluster, and this home's besides.
-async fn config(invocation: &Invocation) -> Result<Config, CliError> {
-    let connection = connection::open_if_any(invocation).await?;
-    let document = match &connection {
-        Some(connection) => Some(connection.client.document().await?),
-        None => None,
+/// The cluster's configuration and secrets where there is a cluster, and this home's besides.
+async fn cluster(invocation: &Invocation) -> Result<(Config, Secrets), CliError> {
+    let Some(connection) = connection::open_if_any(invocation).await? else {
+        return Ok((config_of(invocation, None)?, compute::no_secrets()));
     };
-    config_of(invocation, document.as_ref())
+    let document = connection.client.document().await?;
+    let secrets = secrets::open(invocation, &document, connection.status.cluster_id)?;
+    Ok((config_of(invocation, Some(&document))?, secrets))
 }
 
 fn told(error: &ComputeError) -> CliError {

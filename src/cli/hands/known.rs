@@ -18,7 +18,9 @@ use crate::cli::hands::config_of;
 use crate::cli::invocation::Invocation;
 use crate::cli::perform::Request;
 use crate::cli::revive::revive;
+use crate::cli::secrets;
 use crate::compute;
+use crate::compute::Secrets;
 use crate::config::home::Home;
 use crate::config::schema::Config;
 use crate::model::action::Action;
@@ -54,6 +56,8 @@ pub struct Known {
     pub config: Config,
     /// Its machines and members.
     pub world: World,
+    /// Its document, where it was asked for.
+    document: Option<Value>,
 }
 
 impl Known {
@@ -98,8 +102,20 @@ impl Known {
                 members: members.iter().map(|member| known_member(member, now)).collect(),
                 executor: Some(connection.status.node),
             },
+            document: Some(document),
             connection: Some(connection),
         })
+    }
+
+    /// Opens the cluster's secrets, as far as a key in this home does.
+    ///
+    /// # Errors
+    /// A key cannot be read.
+    pub fn secrets(&self, invocation: &Invocation) -> Result<Secrets, CliError> {
+        match (&self.document, self.cluster_id) {
+            (Some(document), Some(cluster)) => secrets::open(invocation, document, cluster),
+            _ => Ok(compute::no_secrets()),
+        }
     }
 
     /// Where there is no cluster yet: its name as it will be.
@@ -110,7 +126,7 @@ impl Known {
         let config = config_of(invocation, None)?;
         let cluster = invocation.cluster.clone().unwrap_or_else(|| config.cluster.name.clone());
         let world = World::default();
-        Ok(Self { connection: None, cluster, cluster_id: None, config, world })
+        Ok(Self { connection: None, cluster, cluster_id: None, config, world, document: None })
     }
 
     /// The cluster's machines as the back-ends list them: all that is left when no agent runs.
@@ -149,6 +165,7 @@ impl Known {
             cluster_id: Some(cluster_id),
             config,
             world: World { is_founded: true, machines, ..World::default() },
+            document: None,
         }))
     }
 

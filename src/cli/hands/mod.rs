@@ -218,6 +218,7 @@ pub async fn perform(
         cluster: known.cluster.clone(),
         config: known.config.clone(),
         modules,
+        secrets: known.secrets(invocation)?,
         settings,
         doors: Arc::new(ApiDoors),
         progress,
@@ -248,6 +249,9 @@ pub async fn perform(
     let jobs = machine_jobs(&plan, &known.world.machines, wall_clock());
     let built = performer.build(jobs, door).await.map_err(failure)?;
     remember(invocation, &built, known.connection.as_ref()).await;
+    if known.connection.is_none() {
+        tell_recovery_key(invocation, &built).await;
+    }
     let members = match &built.door {
         // Who shows them asks again, and says why when nobody answers.
         Some(door) => door.members().await.ok(),
@@ -310,6 +314,18 @@ async fn remember(invocation: &Invocation, built: &Built, asked: Option<&Connect
     });
     if let Err(error) = kept {
         invocation.note(&error.render(false));
+    }
+}
+
+/// Says where the key of a cluster that was just founded lies.
+async fn tell_recovery_key(invocation: &Invocation, built: &Built) {
+    let Some(door) = &built.door else { return };
+    let Ok(genesis) = door.genesis().await else { return };
+    let path = Home::new(&invocation.home).recovery_file(genesis.cluster_id());
+    if path.exists() {
+        let path = path.display();
+        invocation
+            .note(&format!("the recovery key is {path}: keep a copy apart from this computer"));
     }
 }
 

@@ -37,6 +37,32 @@ pub fn ask(prompt: &str) -> Result<Zeroizing<String>, CliError> {
     secret
 }
 
+/// Reads a text of at most `size_max` bytes: one line, unseen, from the terminal, or all of standard
+/// input where no terminal is, without the end of its last line.
+///
+/// # Errors
+/// As [`ask`]; or the text is longer.
+pub fn ask_text(prompt: &str, size_max: usize) -> Result<Zeroizing<String>, CliError> {
+    if std::io::stdin().is_terminal() {
+        return ask(prompt);
+    }
+    read_text(&mut std::io::stdin().lock(), size_max)
+}
+
+fn read_text(input: &mut impl Read, size_max: usize) -> Result<Zeroizing<String>, CliError> {
+    // It never grows, so no part of it is left elsewhere in memory.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(size_max + 2));
+    let limit = u64::try_from(size_max + 1).unwrap_or(u64::MAX);
+    input.take(limit).read_to_end(&mut bytes)?;
+    if bytes.len() > size_max {
+        return Err(CliError::user(format!("what was entered is longer than {size_max} bytes")));
+    }
+    let text = std::str::from_utf8(&bytes)
+        .map_err(|_| CliError::user("what was entered is no text (UTF-8)"))?;
+    let text = text.strip_suffix('\n').unwrap_or(text);
+    checked(Zeroizing::new(text.strip_suffix('\r').unwrap_or(text).to_owned()))
+}
+
 /// Reads keys up to the end of the line. Ctrl-C comes as a key, so that the terminal is put right
 /// before the program ends.
 fn read_keys(input: &mut impl Read) -> Result<Zeroizing<String>, CliError> {
@@ -83,6 +109,16 @@ mod tests {
     fn one_line_is_read_without_its_end() {
         assert_eq!(read(&mut "pass word \r\nnext".as_bytes()).unwrap().as_str(), "pass word ");
         assert!(read(&mut "\n".as_bytes()).is_err());
+    }
+
+    #[test]
+    fn a_text_may_have_many_lines_and_loses_only_the_last_end() {
+        let read = |text: &str| read_text(&mut text.as_bytes(), 8).map(|text| text.to_string());
+        assert_eq!(read("a\nb\n\n").unwrap(), "a\nb\n");
+        assert_eq!(read(" a\r\n").unwrap(), " a");
+        assert_eq!(read("12345678").unwrap(), "12345678");
+        assert!(read("123456789").is_err() && read("\n").is_err() && read("").is_err());
+        assert!(read_text(&mut [0xff, 0xfe].as_slice(), 8).is_err());
     }
 
     #[test]

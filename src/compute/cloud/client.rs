@@ -133,8 +133,8 @@ impl Client {
         if let Some(known) = self.token.get() {
             return Ok(known);
         }
-        let file = self.settings.token_file.as_deref();
-        let read = token(self.source.variables, self.source.named, file, &*self.environment)?;
+        let TokenSource { variables, named } = self.source;
+        let read = token(variables, named, &self.settings, &self.environment)?;
         Ok(self.token.get_or_init(|| read))
     }
 

@@ -68,11 +68,14 @@ impl Ec2 {
         Self { client, settings, environment, tokens: Mutex::default() }
     }
 
-    /// From the environment, or from a file with the id, the secret and perhaps a session token,
+    /// From the environment, or from a secret or a file with the id, the secret and perhaps a session token,
     /// set apart by blanks.
     fn credentials(&self) -> Result<Credentials, CloudCause> {
         let set = |name: &str| {
-            (self.environment)(name).map(|it| it.trim().to_owned()).filter(|it| !it.is_empty())
+            self.environment
+                .variable(name)
+                .map(|it| it.trim().to_owned())
+                .filter(|it| !it.is_empty())
         };
         if let (Some(id), Some(secret)) = (set("AWS_ACCESS_KEY_ID"), set("AWS_SECRET_ACCESS_KEY")) {
             let session_token = set("AWS_SESSION_TOKEN").map(|token| Secret::new(&token));
@@ -82,14 +85,10 @@ impl Ec2 {
                 session_token,
             });
         }
-        let Some(file) = &self.settings.token_file else {
-            return Err(CloudCause::NoToken { variables: NAMED });
-        };
-        let text = secret::read(file)?;
+        let text = secret::stored(NAMED, &self.settings, &self.environment)?;
         let mut words = text.reveal().split_ascii_whitespace();
         let (Some(id), Some(secret)) = (words.next(), words.next()) else {
-            let why = "expected an access key id and a secret key".to_owned();
-            return Err(CloudCause::TokenFile { path: file.clone(), why });
+            return Err(CloudCause::NoPair);
         };
         let session_token = words.next().map(Secret::new);
         Ok(Credentials { access_key_id: id.to_owned(), secret: Secret::new(secret), session_token })

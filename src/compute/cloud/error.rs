@@ -7,7 +7,10 @@ use std::time::Duration;
 #[derive(Debug, thiserror::Error)]
 pub enum CloudCause {
     /// No token was given.
-    #[error("there is no token: {variables} is not set, and the compute type names no token_file")]
+    #[error(
+        "there is no token: {variables} is not set, and the compute type names neither \
+         token_secret nor token_file"
+    )]
     NoToken {
         /// The environment variable, or several.
         variables: &'static str,
@@ -20,6 +23,17 @@ pub enum CloudCause {
         /// Why.
         why: String,
     },
+    /// The secret with the token cannot be used.
+    #[error("the secret {name:?} cannot be used: {why}")]
+    TokenSecret {
+        /// The secret.
+        name: String,
+        /// Why.
+        why: String,
+    },
+    /// What is expected to hold two words holds fewer.
+    #[error("expected an access key id and a secret key")]
+    NoPair,
     /// The token is wrong, was revoked, or may not do this.
     #[error("the provider does not accept the token: {said}")]
     Unauthorized {
@@ -122,9 +136,16 @@ impl CloudCause {
         match self {
             Self::NoToken { variables } => {
                 format!(
-                    "set {variables}, or `token_file` of the compute type to a file of mode 0600"
+                    "set {variables}, or `raptor secret set NAME` and `token_secret` of the \
+                     compute type to NAME"
                 )
             }
+            Self::TokenSecret { name, .. } => {
+                format!(
+                    "`raptor secret ls` tells who holds what; `raptor secret set {name}` sets it"
+                )
+            }
+            Self::NoPair => "set the secret, or the file, to both, with a blank between".to_owned(),
             Self::TokenFile { path, .. } => {
                 format!("put the token into {} alone, and `chmod 600` it", path.display())
             }

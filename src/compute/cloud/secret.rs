@@ -7,7 +7,9 @@ use std::path::Path;
 
 use zeroize::Zeroizing;
 
+use crate::compute::Secrets;
 use crate::compute::cloud::error::CloudCause;
+use crate::compute::cloud::settings::CloudSettings;
 
 /// Longest token: the longest of the five providers' (AWS session tokens) have about 1.5 KiB.
 const LENGTH_MAX: usize = 8 * 1024;
@@ -39,27 +41,65 @@ impl fmt::Debug for Secret {
 }
 
 /// Looks an environment variable up.
-pub(super) type Environment = dyn Fn(&str) -> Option<String> + Send + Sync;
+type Variables = Box<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
-/// The token of the first of `variables` that is set, else that in `file`.
+/// Where tokens come from besides files.
+pub(super) struct Environment {
+    variables: Variables,
+    secrets: Secrets,
+}
+
+impl Environment {
+    /// Variables by name, and the cluster's secrets.
+    pub(super) fn new(
+        variables: impl Fn(&str) -> Option<String> + Send + Sync + 'static,
+        secrets: Secrets,
+    ) -> Self {
+        Self { variables: Box::new(variables), secrets }
+    }
+
+    /// The value of an environment variable.
+    pub(super) fn variable(&self, name: &str) -> Option<String> {
+        (self.variables)(name)
+    }
+}
+
+/// The token of the first of `variables` that is set, else the one that `settings` lead to.
 pub(super) fn token(
     variables: &[&str],
     named: &'static str,
-    file: Option<&Path>,
+    settings: &CloudSettings,
     environment: &Environment,
 ) -> Result<Secret, CloudCause> {
-    let given = variables.iter().find_map(|variable| environment(variable));
-    if let Some(text) = given.filter(|text| !text.trim().is_empty()) {
+    let given = variables.iter().find_map(|variable| environment.variable(variable));
+    if let Some(text) = given.map(Zeroizing::new).filter(|text| !text.trim().is_empty()) {
         return Ok(Secret::new(text.trim()));
     }
-    match file {
-        Some(file) => read(file),
-        None => Err(CloudCause::NoToken { variables: named }),
+    stored(named, settings, environment)
+}
+
+/// What the secret or the file holds that `settings` name.
+pub(super) fn stored(
+    named: &'static str,
+    settings: &CloudSettings,
+    environment: &Environment,
+) -> Result<Secret, CloudCause> {
+    match (&settings.token_secret, &settings.token_file) {
+        (Some(name), _) => {
+            let refuse = |why| CloudCause::TokenSecret { name: name.clone(), why };
+            let text = (environment.secrets)(name).map_err(refuse)?;
+            match text.trim() {
+                "" => Err(refuse("it is empty".to_owned())),
+                trimmed => Ok(Secret::new(trimmed)),
+            }
+        }
+        (None, Some(file)) => read(file),
+        (None, None) => Err(CloudCause::NoToken { variables: named }),
     }
 }
 
 /// The text of a file that nobody else may read.
-pub(super) fn read(path: &Path) -> Result<Secret, CloudCause> {
+fn read(path: &Path) -> Result<Secret, CloudCause> {
     let refuse = |why: String| CloudCause::TokenFile { path: path.to_owned(), why };
     let metadata = fs::metadata(path).map_err(|error| refuse(error.to_string()))?;
     let mode = metadata.permissions().mode() & 0o777;
@@ -80,24 +120,42 @@ pub(super) fn read(path: &Path) -> Result<Secret, CloudCause> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Arc;
 
-    fn nothing(_: &str) -> Option<String> {
-        None
+    fn environment(variable: Option<&'static str>) -> Environment {
+        let secrets: Secrets = Arc::new(|name| match name {
+            "token" => Ok(Zeroizing::new("from-secret\n".to_owned())),
+            _ => Err("there is no such secret".to_owned()),
+        });
+        Environment::new(move |name| variable.filter(|_| name == "T").map(str::to_owned), secrets)
     }
 
     #[test]
-    fn the_environment_goes_before_the_file_and_blanks_are_nothing() {
+    fn the_environment_goes_before_the_secret_before_the_file_and_blanks_are_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("token");
         fs::write(&file, " from-file\n").unwrap();
         fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
-        let set = |name: &str| (name == "T").then(|| "from-environment\n".to_owned());
-        assert_eq!(token(&["T"], "T", Some(&file), &set).unwrap().reveal(), "from-environment");
-        let blank = |_: &str| Some(" ".to_owned());
-        assert_eq!(token(&["T"], "T", Some(&file), &blank).unwrap().reveal(), "from-file");
-        assert_eq!(token(&["T"], "T", Some(&file), &nothing).unwrap().reveal(), "from-file");
-        let error = token(&["T"], "T", None, &nothing).unwrap_err();
+        let settings = |secret: Option<&str>, file: Option<&Path>| CloudSettings {
+            token_secret: secret.map(str::to_owned),
+            token_file: file.map(Path::to_owned),
+            ..CloudSettings::default()
+        };
+        let (both, only_file) = (settings(Some("token"), Some(&file)), settings(None, Some(&file)));
+        for (variable, settings, expected) in [
+            (Some("from-environment\n"), &both, "from-environment"),
+            (Some(" "), &both, "from-secret"),
+            (None, &both, "from-secret"),
+            (None, &only_file, "from-file"),
+        ] {
+            let found = token(&["T"], "T", settings, &environment(variable)).unwrap();
+            assert_eq!(found.reveal(), expected);
+        }
+        let error = token(&["T"], "T", &settings(None, None), &environment(None)).unwrap_err();
         assert!(error.to_string().contains("T is not set"), "{error}");
+        let error = token(&["T"], "T", &settings(Some("x"), Some(&file)), &environment(None));
+        let error = error.unwrap_err().to_string();
+        assert_eq!(error, "the secret \"x\" cannot be used: there is no such secret");
     }
 
     #[test]

@@ -13,7 +13,9 @@ use crate::compute::error::Cause;
 pub struct CloudSettings {
     /// The API's address, in the place of the provider's own.
     pub api: Option<String>,
-    /// A file of mode 0600 with the token, where the environment has none.
+    /// The cluster's secret with the token, where the environment has none.
+    pub token_secret: Option<String>,
+    /// A file of mode 0600 with the token, where neither has.
     pub token_file: Option<PathBuf>,
     /// Where machines are made.
     pub region: String,

@@ -7,6 +7,7 @@ use super::*;
 use crate::compute::conformance;
 use crate::compute::conformance::fresh_cluster;
 use crate::compute::conformance::fresh_spec;
+use crate::compute::no_secrets;
 use futures_util::StreamExt;
 use serde_json::json;
 use std::time::Duration;
@@ -56,11 +57,12 @@ fn cloud(driver: &str, stub: &Stub) -> Cloud {
 
 /// One that holds every provider's token.
 fn environment() -> Arc<Environment> {
-    Arc::new(|name| match name {
+    let variables = |name: &str| match name {
         "AWS_ACCESS_KEY_ID" => Some(ACCESS_KEY_ID.to_owned()),
         "AWS_SESSION_TOKEN" => None,
         _ => Some(TOKEN.to_owned()),
-    })
+    };
+    Arc::new(Environment::new(variables, no_secrets()))
 }
 
 fn wish(name: &str, cluster: ClusterId) -> MachineSpec {
@@ -183,7 +185,7 @@ async fn each_no_is_a_clear_sentence() {
         let text = format!("{:?} {} {}", error, error.cause, error.hint());
         assert!(!text.contains(TOKEN), "the token is in {text}");
 
-        let nothing: Arc<Environment> = Arc::new(|_| None);
+        let nothing = Arc::new(Environment::new(|_| None, no_secrets()));
         let bare = open_with("mine", driver, settings(&stub), nothing, pace()).unwrap();
         let error = bare.check().await.unwrap_err();
         assert!(matches!(*error.cause, Cause::Cloud(CloudCause::NoToken { .. })), "{error:?}");

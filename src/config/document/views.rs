@@ -1,7 +1,7 @@
 //! The document's records, typed. A record that cannot be read is skipped and reported: nobody's
 //! mistake may keep the others from reading the rest.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::str::FromStr;
 
@@ -15,6 +15,7 @@ use crate::model::identity::NodeId;
 use crate::model::machine::{IntentId, MachineRecord, MachineRecords, Tombstones};
 use crate::model::member::Role;
 use crate::model::name::Name;
+use crate::model::secret::{SecretRecord, SecretRecords};
 use crate::model::time::Timestamp;
 use crate::model::upkeep::Tombstone;
 
@@ -28,6 +29,12 @@ pub const RETIRED: &str = "retired";
 pub const TICKETS: &str = "tickets";
 /// Top-level key of the known SSH host keys, by host.
 pub const HOST_KEYS: &str = "host_keys";
+/// Top-level key of the sealed secrets, by name.
+pub const SECRETS: &str = "secrets";
+
+/// Top-level key of the recovery keys, by public half.
+pub const RECOVERY: &str = "recovery";
+
 /// Top-level key of the configuration's last layer.
 pub const CONFIG: &str = "config";
 
@@ -118,6 +125,21 @@ impl Document {
         self.records(HOST_KEYS, &mut Vec::new())
     }
 
+    /// The secrets, sealed.
+    #[must_use]
+    pub fn secrets(&self) -> SecretRecords {
+        self.records::<Name, SecretRecord>(SECRETS, &mut Vec::new())
+    }
+
+    /// Public halves of the keys that open everything.
+    #[must_use]
+    pub fn recovery_keys(&self) -> BTreeSet<String> {
+        match tree::read_key(&self.root(), RECOVERY) {
+            Some(Value::Object(keys)) => keys.into_iter().map(|(key, _)| key).collect(),
+            _ => BTreeSet::new(),
+        }
+    }
+
     /// The configuration's last layer; an empty object when nothing is set.
     #[must_use]
     pub fn config_layer(&self) -> Value {
@@ -136,6 +158,7 @@ impl Document {
         self.records::<IntentId, Tombstone>(RETIRED, &mut malformed);
         self.records::<String, TicketRecord>(TICKETS, &mut malformed);
         self.records::<String, Vec<String>>(HOST_KEYS, &mut malformed);
+        self.records::<Name, SecretRecord>(SECRETS, &mut malformed);
         malformed
     }
 

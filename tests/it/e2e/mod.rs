@@ -3,7 +3,7 @@
 //!
 //! Where a test lives says what it needs, so that `./runtests.sh` can leave it out by name on a
 //! computer that lacks it: `hosts` needs Docker, `loopback` needs an sshd, `namespaces` needs root
-//! or user namespaces, the rest needs nothing.
+//! or user namespaces, `secrets` needs age, the rest needs nothing.
 
 mod crash;
 mod doors;
@@ -18,6 +18,7 @@ mod modules;
 mod names;
 mod namespaces;
 mod refusals;
+mod secrets;
 mod settings;
 mod survivors;
 mod terminal;

@@ -1,0 +1,133 @@
+//! Secrets follow the members: newcomers are given the keys they may hold, who goes is taken out,
+//! and it is written down what that one knows.
+
+use std::collections::BTreeSet;
+
+use serde_json::json;
+
+use crate::agent::clock;
+use crate::agent::clock::wall_clock;
+use crate::agent::core::Core;
+use crate::agent::error::chain;
+use crate::config::change::Change;
+use crate::config::document::views::SECRETS;
+use crate::config::path::Path;
+use crate::model::identity::NodeId;
+use crate::model::secret::Exposure;
+use crate::model::secret::SecretRecords;
+use crate::reconcile::sealing::Candidate;
+use crate::reconcile::sealing::Parties;
+use crate::reconcile::sealing::Resealing;
+use crate::reconcile::sealing::resealings;
+use crate::reconcile::sealing::sealer;
+use crate::seal::error::SealError;
+use crate::seal::key::Recipient;
+use crate::seal::secret::Opener;
+use crate::seal::secret::seal_key;
+
+/// Why a key could not be sealed.
+#[derive(Debug, thiserror::Error)]
+enum ResealError {
+    #[error(transparent)]
+    Seal(#[from] SealError),
+    #[error(transparent)]
+    Random(#[from] clock::RandomError),
+}
+
+impl Core {
+    /// Takes the document's secrets in, and does this member's share of sealing them.
+    pub(super) fn refresh_secrets(&mut self) {
+        let secrets = self.roster().secrets.clone();
+        self.parts.tending.vault.replace(secrets.clone());
+        let me = self.me();
+        let is_member = self.roster().members.contains_key(&me);
+        if secrets.is_empty() || !is_member || self.disk_problem.is_some() {
+            return;
+        }
+        let mine = self.own_share(&secrets, me);
+        for resealing in mine {
+            match self.changes(&secrets, &resealing) {
+                Ok(changes) => {
+                    let note = format!("seal {} anew", resealing.secret);
+                    // One that does not reach the disk is due again.
+                    self.write(&note, &changes, Box::new(|_, _| {}));
+                }
+                Err(error) => {
+                    tracing::warn!(secret = %resealing.secret, error = chain(&error), "not sealed");
+                }
+            }
+        }
+    }
+
+    /// What is due, and this member's to do.
+    fn own_share(&self, secrets: &SecretRecords, me: NodeId) -> Vec<Resealing> {
+        let members = self.members();
+        let roster = self.roster();
+        let candidate = |(node, admission): (&NodeId, _)| {
+            let admission: &crate::config::document::views::Admission = admission;
+            // Without facts nothing is known of it but its name.
+            let is_known = self.parts.gossip.facts(*node).is_some();
+            let seen = members.iter().find(|member| member.id == *node).filter(|_| is_known);
+            (*node, (&admission.name, admission.role, seen))
+        };
+        let seen: Vec<_> = roster.members.iter().map(candidate).collect();
+        let parties = Parties {
+            members: seen
+                .into_iter()
+                .map(|(node, (name, role, seen))| (node, Candidate { name, role, seen }))
+                .collect(),
+            gone: roster.evicted.iter().map(|(node, gone)| (*node, &gone.name)).collect(),
+            recovery: roster.recovery.clone(),
+        };
+        let mut living: BTreeSet<NodeId> = self.living().into_iter().collect();
+        living.insert(me);
+        let mut due = resealings(secrets, &parties);
+        due.retain(|resealing| {
+            let value = secrets.get(&resealing.secret).and_then(|record| record.current());
+            let sealer = value.and_then(|(_, value)| sealer(resealing, value, &parties, &living));
+            sealer == Some(me)
+        });
+        due
+    }
+
+    fn changes(
+        &self,
+        secrets: &SecretRecords,
+        resealing: &Resealing,
+    ) -> Result<Vec<Change>, ResealError> {
+        let secret = Path::root().join(SECRETS).join(resealing.secret.as_str());
+        let values = secret.join("values");
+        let place = values.join(&resealing.value);
+        let set = |path: Path, value| Change::Set { path, value };
+        let unset = |path: Path| Change::Unset { path };
+        let mut changes = Vec::new();
+        let value = secrets.get(&resealing.secret).and_then(|record| record.current());
+        if let Some((_, value)) = value.filter(|_| resealing.needs_opening()) {
+            let key = Opener::member(&self.parts.key).value_key(value)?;
+            for node in &resealing.add {
+                let sealed = seal_key(&key, Recipient::of(*node), &clock::random()?)?;
+                changes.push(set(place.join("keys").join(node.to_string()), json!(sealed)));
+            }
+            for public in &resealing.add_recovery {
+                let sealed = seal_key(&key, public.parse()?, &clock::random()?)?;
+                changes.push(set(place.join("recovery").join(public), json!(sealed)));
+            }
+        }
+        let now = wall_clock();
+        for (node, (name, reason)) in &resealing.remove {
+            changes.push(unset(place.join("keys").join(node.to_string())));
+            let exposure = Exposure {
+                name: name.clone(),
+                value: resealing.value.clone(),
+                reason: (*reason).to_owned(),
+                at: now,
+            };
+            let exposed = secret.join("exposed").join(node.to_string());
+            changes.push(set(exposed, json!(exposure)));
+        }
+        let old = resealing.remove_recovery.iter();
+        changes.extend(old.map(|public| unset(place.join("recovery").join(public))));
+        changes.extend(resealing.forget.iter().map(|id| unset(values.join(id))));
+        Ok(changes)
+    }
+}
