@@ -9,6 +9,7 @@ pub mod http;
 
 pub mod agent;
 
+pub mod backup;
 pub mod provision;
 
 pub mod compute;

@@ -2,6 +2,7 @@
 
 pub mod admission;
 pub mod api;
+pub mod backup;
 pub mod clock;
 pub mod core;
 pub mod dial;
@@ -26,6 +27,7 @@ pub mod pin;
 pub mod process;
 pub mod reconcile;
 pub mod recovery;
+pub mod restore;
 pub mod services;
 pub mod start;
 pub mod storage;

@@ -5,9 +5,12 @@
 
 use std::path::Path;
 
+use serde_json::Value;
+
 use crate::agent::clock;
 use crate::agent::clock::RandomError;
 use crate::agent::clock::wall_clock;
+use crate::config::document::views::RECOVERY;
 use crate::config::files::FileError;
 use crate::config::files::create_folder;
 use crate::config::files::write_atomic;
@@ -38,9 +41,30 @@ pub enum RecoveryError {
         #[source]
         source: SealError,
     },
+    /// The document names what is no key.
+    #[error("the recovery key {key:?} of the document cannot be used")]
+    Public {
+        /// What it names.
+        key: String,
+        /// Why.
+        #[source]
+        source: SealError,
+    },
     /// No randomness.
     #[error(transparent)]
     Random(#[from] RandomError),
+}
+
+/// Public halves of the recovery keys that `document` names.
+///
+/// # Errors
+/// [`RecoveryError::Public`].
+pub fn recipients(document: &Value) -> Result<Vec<Recipient>, RecoveryError> {
+    let parse = |key: &String| {
+        key.parse().map_err(|source| RecoveryError::Public { key: key.clone(), source })
+    };
+    let keys = document.get(RECOVERY).and_then(Value::as_object);
+    keys.into_iter().flatten().map(|(key, _)| parse(key)).collect()
 }
 
 /// Reads a key file; none when there is no file.
@@ -70,9 +94,36 @@ pub fn ensure(home: &Home, cluster: ClusterId, name: &Name) -> Result<Recipient,
 /// # Errors
 /// As [`RecoveryError`] says.
 pub fn create(home: &Home, cluster: ClusterId, name: &Name) -> Result<Recipient, RecoveryError> {
+    let identity = Identity::draw(&zeroize::Zeroizing::new(clock::random()?));
+    write(home, cluster, name, &identity)?;
+    Ok(identity.recipient())
+}
+
+/// Puts a key that was kept elsewhere into `home`, unless it is there.
+///
+/// # Errors
+/// As [`RecoveryError`] says.
+pub fn keep(
+    home: &Home,
+    cluster: ClusterId,
+    name: &Name,
+    identity: &Identity,
+) -> Result<(), RecoveryError> {
+    let known = load(&home.recovery_file(cluster))?.map(|known| known.recipient());
+    if known == Some(identity.recipient()) {
+        return Ok(());
+    }
+    write(home, cluster, name, identity)
+}
+
+fn write(
+    home: &Home,
+    cluster: ClusterId,
+    name: &Name,
+    identity: &Identity,
+) -> Result<(), RecoveryError> {
     let path = home.recovery_file(cluster);
     create_folder(path.parent().unwrap_or(home.root()))?;
-    let identity = Identity::draw(&zeroize::Zeroizing::new(clock::random()?));
     let (recipient, now) = (identity.recipient(), wall_clock());
     if path.exists() {
         let kept = path.with_extension(format!("until-{}.key", now.as_millis()));
@@ -83,8 +134,7 @@ pub fn create(home: &Home, cluster: ClusterId, name: &Name) -> Result<Recipient,
          # public key: {recipient}\n{}\n",
         identity.to_text().as_str()
     ));
-    write_atomic(&path, text.as_bytes())?;
-    Ok(recipient)
+    Ok(write_atomic(&path, text.as_bytes())?)
 }
 
 /// There will be no such cluster: its key goes.

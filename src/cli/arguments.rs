@@ -124,6 +124,8 @@ pub enum Command {
     Rule(commands::rule::RuleCommand),
     #[command(subcommand)]
     Secret(commands::secret::SecretCommand),
+    Backup(commands::backup::BackupArguments),
+    Restore(commands::restore::RestoreArguments),
     #[command(subcommand)]
     Compute(commands::compute::ComputeCommand),
     Install(commands::install::InstallArguments),
@@ -155,6 +157,7 @@ impl Command {
             | Self::Join(_)
             | Self::Destroy(_)
             | Self::Prune(_)
+            | Self::Restore(_)
             | Self::Ping(_)
             | Self::Agent(_) => true,
             Self::Ticket(_)
@@ -174,6 +177,7 @@ impl Command {
             | Self::Rule(_)
             | Self::Install(_)
             | Self::Secret(_)
+            | Self::Backup(_)
             | Self::Config(_)
             | Self::Context(_)
             | Self::Completion(_)
@@ -207,7 +211,9 @@ impl Command {
             | Self::Plan(_)
             | Self::Scale(_)
             | Self::Rule(_)
-            | Self::Secret(_) => true,
+            | Self::Secret(_)
+            | Self::Backup(_)
+            | Self::Restore(_) => true,
             Self::Clean(_)
             | Self::Install(_)
             | Self::Config(_)
@@ -268,6 +274,9 @@ mod tests {
         "secret set token --select zone=home --note x",
         "secret set token",
         "secret ls",
+        "backup",
+        "backup /mnt/b s3://bucket --keep 3 --secret s3",
+        "restore /mnt/b --key k --compute-type local --force",
         "secret rm token",
         "secret rotate token",
         "secret recovery --new",

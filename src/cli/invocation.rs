@@ -1,6 +1,9 @@
 //! The global options, resolved: what every command starts from.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde_json::Value;
 
 use crate::cli::arguments::GlobalArguments;
 use crate::cli::endpoint::Endpoint;
@@ -34,6 +37,8 @@ pub struct Invocation {
     pub dry_run: bool,
     /// What `sudo` on a machine is told when it asks.
     pub sudo_password: Option<SudoPassword>,
+    /// The document of a cluster that is about to be founded again.
+    pub assumed_document: Option<Arc<Value>>,
 }
 
 impl Invocation {
@@ -66,6 +71,7 @@ impl Invocation {
             yes: global.yes,
             dry_run: global.dry_run,
             sudo_password: None,
+            assumed_document: None,
         })
     }
 

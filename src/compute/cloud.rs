@@ -6,7 +6,7 @@
 
 mod client;
 mod digitalocean;
-mod ec2;
+pub(crate) mod ec2;
 pub mod error;
 mod hetzner;
 mod host_key;
@@ -17,7 +17,7 @@ mod marks;
 mod provider;
 mod refusal;
 mod retry;
-mod secret;
+pub(crate) mod secret;
 pub mod settings;
 mod user_data;
 mod vultr;

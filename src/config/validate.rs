@@ -48,6 +48,7 @@ pub(super) fn validate(config: &Config, modules: &ModuleVariables) -> Vec<Proble
     check.ranges(config);
     check.rules(config);
     check.fleet(config);
+    check.backup(config);
     check.problems
 }
 
@@ -112,6 +113,18 @@ impl Check {
     pub(super) fn range(&mut self, path: [&str; 2], value: u64, least: u64, most: u64) {
         if !(least..=most).contains(&value) {
             self.refuse(&path, format!("expected {least} to {most}, found {value}"));
+        }
+    }
+
+    fn backup(&mut self, config: &Config) {
+        self.range(["backup", "keep"], config.backup.keep.into(), 1, 10_000);
+        if config.backup.every_ms != 0 {
+            self.range(["backup", "every_ms"], config.backup.every_ms, 1_000, u64::MAX);
+        }
+        for (name, target) in &config.backup.targets {
+            if target.url.is_empty() {
+                self.refuse(&["backup", "targets", name, "url"], "it is empty".to_owned());
+            }
         }
     }
 

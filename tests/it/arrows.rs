@@ -9,11 +9,12 @@ use std::path::{Path, PathBuf};
 use crate::source;
 
 /// Every room and its floor. A room imports lower floors only.
-const FLOORS: [(&str, u8); 12] = [
+const FLOORS: [(&str, u8); 13] = [
     ("cli", 5),
     ("http", 4),
     ("agent", 3),
     ("provision", 2),
+    ("backup", 2),
     ("config", 1),
     ("gossip", 1),
     ("mesh", 1),

@@ -122,6 +122,7 @@ impl Core {
         problems.extend(self.disk_problem.iter().map(|why| format!("not on disk: {why}")));
         problems.extend(self.facts_problem.clone());
         problems.extend(self.parts.interface.problem());
+        problems.extend(self.parts.tending.backups.borrow().problems());
         problems.extend(self.parts.names.problem.clone());
         let reach_of = |node| self.parts.gossip.facts(node).map(|facts| facts.reach);
         let (members, pin) = (&self.roster().members, &self.parts.pin);

@@ -108,6 +108,7 @@ impl Core {
         self.parts.streams.drop_untrusted();
         self.refresh_interface();
         self.refresh_secrets();
+        self.refresh_backups();
         self.settle();
     }
 

@@ -1,6 +1,7 @@
 //! Secrets follow the members: newcomers are given the keys they may hold, who goes is taken out,
 //! and it is written down what that one knows.
 
+use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 
 use serde_json::json;
@@ -9,10 +10,14 @@ use crate::agent::clock;
 use crate::agent::clock::wall_clock;
 use crate::agent::core::Core;
 use crate::agent::error::chain;
+use crate::agent::reconcile::backups::BackupWish;
 use crate::config::change::Change;
+use crate::config::document::views::Admission;
+use crate::config::document::views::BACKUPS;
 use crate::config::document::views::SECRETS;
 use crate::config::path::Path;
 use crate::model::identity::NodeId;
+use crate::model::member::Member;
 use crate::model::secret::Exposure;
 use crate::model::secret::SecretRecords;
 use crate::reconcile::sealing::Candidate;
@@ -35,6 +40,22 @@ enum ResealError {
 }
 
 impl Core {
+    /// Tells whoever makes backups what the document says about them.
+    pub(super) fn refresh_backups(&mut self) {
+        let document = &self.parts.document;
+        let config = document.config_layer().get("backup").cloned();
+        let records = document.get(&Path::root().join(BACKUPS));
+        let wish = BackupWish {
+            config: config.and_then(|it| serde_json::from_value(it).ok()).unwrap_or_default(),
+            records: records.and_then(|it| serde_json::from_value(it).ok()).unwrap_or_default(),
+        };
+        self.parts.tending.backups.send_if_modified(|known| {
+            let is_new = *known != wish;
+            *known = wish;
+            is_new
+        });
+    }
+
     /// Takes the document's secrets in, and does this member's share of sealing them.
     pub(super) fn refresh_secrets(&mut self) {
         let secrets = self.roster().secrets.clone();
@@ -61,21 +82,21 @@ impl Core {
 
     /// What is due, and this member's to do.
     fn own_share(&self, secrets: &SecretRecords, me: NodeId) -> Vec<Resealing> {
-        let members = self.members();
+        let members: BTreeMap<NodeId, Member> =
+            self.members().into_iter().map(|member| (member.id, member)).collect();
         let roster = self.roster();
-        let candidate = |(node, admission): (&NodeId, _)| {
-            let admission: &crate::config::document::views::Admission = admission;
+        let candidate = |(node, admission): (&NodeId, &Admission)| {
             // Without facts nothing is known of it but its name.
             let is_known = self.parts.gossip.facts(*node).is_some();
-            let seen = members.iter().find(|member| member.id == *node).filter(|_| is_known);
-            (*node, (&admission.name, admission.role, seen))
+            (*node, admission.name.clone(), admission.role, is_known)
         };
-        let seen: Vec<_> = roster.members.iter().map(candidate).collect();
+        let known: Vec<_> = roster.members.iter().map(candidate).collect();
+        let candidates = known.iter().map(|(node, name, role, is_known)| {
+            let seen = members.get(node).filter(|_| *is_known);
+            (*node, Candidate { name, role: *role, seen })
+        });
         let parties = Parties {
-            members: seen
-                .into_iter()
-                .map(|(node, (name, role, seen))| (node, Candidate { name, role, seen }))
-                .collect(),
+            members: candidates.collect(),
             gone: roster.evicted.iter().map(|(node, gone)| (*node, &gone.name)).collect(),
             recovery: roster.recovery.clone(),
         };

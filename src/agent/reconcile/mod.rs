@@ -3,6 +3,7 @@
 //!
 //! What is decided and which step is next is `reconcile`'s affair; what the steps do, `perform`'s.
 
+pub mod backups;
 mod door;
 mod hands;
 pub mod sight;
@@ -22,6 +23,8 @@ use crate::agent::clock::wall_clock;
 use crate::agent::handle::AgentHandle;
 use crate::agent::handle::Command;
 use crate::agent::perform::door::Doors;
+use crate::agent::reconcile::backups::BackupWish;
+use crate::agent::reconcile::backups::Keeper;
 use crate::agent::reconcile::door::OwnDoor;
 use crate::agent::reconcile::hands::Done;
 use crate::agent::reconcile::hands::Hands;
@@ -62,6 +65,8 @@ pub struct Tending {
     pub changed: Arc<Notify>,
     /// What this machine may hold of the cluster's secrets.
     pub vault: Arc<Vault>,
+    /// What the document says about backups.
+    pub backups: Arc<watch::Sender<BackupWish>>,
     asks: mpsc::Sender<oneshot::Sender<FleetPlan>>,
 }
 
@@ -73,7 +78,10 @@ impl Tending {
     #[must_use]
     pub fn new(vault: Vault) -> (Self, TendingQueue) {
         let (asks, queue) = mpsc::channel(ASKS);
-        (Self { changed: Arc::default(), vault: Arc::new(vault), asks }, TendingQueue(queue))
+        (
+            Self { changed: Arc::default(), vault: Arc::new(vault), backups: Arc::default(), asks },
+            TendingQueue(queue),
+        )
     }
 
     /// The plan as it is at this moment; none when nobody tends the fleet here.
@@ -111,6 +119,17 @@ impl Tender {
 
     /// Runs for as long as the agent does.
     pub async fn run(self) {
+        let vault = Arc::clone(&self.tending.vault);
+        let keeper = Keeper {
+            home: self.home.clone(),
+            handle: self.handle.clone(),
+            vault: &vault,
+            wish: self.tending.backups.subscribe(),
+        };
+        tokio::join!(self.tend(), keeper.run());
+    }
+
+    async fn tend(self) {
         let (reports, mut reported) = mpsc::channel(CONCURRENT * 2);
         // Nobody asks it to stop but by ending it.
         let (_running, interrupt) = watch::channel(false);

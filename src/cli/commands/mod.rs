@@ -11,6 +11,7 @@ use crate::cli::interrupt::interrupt;
 use crate::cli::invocation::Invocation;
 
 pub mod agent;
+pub mod backup;
 pub mod clean;
 pub mod completion;
 pub mod compute;
@@ -29,6 +30,7 @@ pub mod ping;
 pub mod plan;
 pub mod proxy;
 pub mod prune;
+pub mod restore;
 pub mod rule;
 pub mod scale;
 pub mod secret;
@@ -131,6 +133,10 @@ async fn dispatch(
         Command::Scale(arguments) => scale::run(invocation, arguments).await,
         Command::Rule(command) => rule::run(invocation, command).await,
         Command::Install(arguments) => install::run(invocation, arguments).await,
+        Command::Backup(arguments) => backup::run(invocation, arguments).await,
+        Command::Restore(arguments) => {
+            Box::pin(restore::run(invocation, arguments, interrupt)).await
+        }
         Command::Secret(command) => secret::run(invocation, command).await,
         Command::Config(command) => config::run(invocation, command).await,
         Command::Context(command) => context::run(invocation, command),

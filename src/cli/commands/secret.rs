@@ -225,14 +225,10 @@ fn holders(document: &Value, members: &[Member], select: &Selector) -> Vec<NodeI
 
 /// Public halves of the document's recovery keys.
 fn recipients(document: &Value) -> Result<Vec<Recipient>, CliError> {
-    let keys = document.get(RECOVERY).and_then(Value::as_object);
-    let parse = |key: &String| {
-        key.parse::<Recipient>().map_err(|error| {
-            CliError::user(format!("the recovery key {key:?} of the document: {error}"))
-                .with_hint("`raptor secret recovery --new` makes another")
-        })
-    };
-    keys.into_iter().flatten().map(|(key, _)| parse(key)).collect()
+    recovery::recipients(document).map_err(|error| {
+        CliError::caused(Kind::User, &error)
+            .with_hint("`raptor secret recovery --new` makes another")
+    })
 }
 
 async fn recovery_key(

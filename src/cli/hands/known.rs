@@ -112,9 +112,11 @@ impl Known {
     /// # Errors
     /// A key cannot be read.
     pub fn secrets(&self, invocation: &Invocation) -> Result<Secrets, CliError> {
-        match (&self.document, self.cluster_id) {
-            (Some(document), Some(cluster)) => secrets::open(invocation, document, cluster),
-            _ => Ok(compute::no_secrets()),
+        let Some(document) = &self.document else { return Ok(compute::no_secrets()) };
+        let told = document.pointer("/cluster/id").and_then(|id| id.as_str()?.parse().ok());
+        match self.cluster_id.or(told) {
+            Some(cluster) => secrets::open(invocation, document, cluster),
+            None => Ok(compute::no_secrets()),
         }
     }
 
@@ -123,10 +125,12 @@ impl Known {
     /// # Errors
     /// The configuration is wrong.
     pub fn nothing(invocation: &Invocation) -> Result<Self, CliError> {
-        let config = config_of(invocation, None)?;
+        let document = invocation.assumed_document.as_deref();
+        let config = config_of(invocation, document)?;
         let cluster = invocation.cluster.clone().unwrap_or_else(|| config.cluster.name.clone());
         let world = World::default();
-        Ok(Self { connection: None, cluster, cluster_id: None, config, world, document: None })
+        let document = document.cloned();
+        Ok(Self { connection: None, cluster, cluster_id: None, config, world, document })
     }
 
     /// The cluster's machines as the back-ends list them: all that is left when no agent runs.

@@ -2,7 +2,7 @@
 //!
 //! A client token keeps an instance from being made twice for one request.
 
-mod sigv4;
+pub(crate) mod sigv4;
 mod xml;
 
 use std::collections::BTreeMap;

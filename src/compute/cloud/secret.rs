@@ -16,15 +16,15 @@ const LENGTH_MAX: usize = 8 * 1024;
 
 /// A secret text. It is wiped when it is dropped, and `Debug` does not show it.
 #[derive(Clone, PartialEq, Eq)]
-pub(super) struct Secret(Zeroizing<String>);
+pub(crate) struct Secret(Zeroizing<String>);
 
 impl Secret {
-    pub(super) fn new(text: &str) -> Self {
+    pub(crate) fn new(text: &str) -> Self {
         Self(Zeroizing::new(text.to_owned()))
     }
 
     /// The secret itself: for a header or a signature, and nothing else.
-    pub(super) fn reveal(&self) -> &str {
+    pub(crate) fn reveal(&self) -> &str {
         &self.0
     }
 

@@ -35,6 +35,9 @@ pub const SECRETS: &str = "secrets";
 /// Top-level key of the recovery keys, by public half.
 pub const RECOVERY: &str = "recovery";
 
+/// Top-level key of what came of the backups, by the place's name.
+pub const BACKUPS: &str = "backups";
+
 /// Top-level key of the configuration's last layer.
 pub const CONFIG: &str = "config";
 

@@ -283,6 +283,23 @@ fn folder_names(folder: &FilePath) -> Result<Vec<String>, FileError> {
     Ok(names)
 }
 
+/// Files of the modules installed in `home`, by their path below `modules/`.
+///
+/// # Errors
+/// A folder or file cannot be read.
+pub fn installed_files(home: &Home) -> Result<BTreeMap<String, Vec<u8>>, ConfigError> {
+    let mut found = BTreeMap::new();
+    for kind in ["compute_types", "provisioning"] {
+        let folder = home.modules_folder().join(kind);
+        for module in folder_names(&folder)? {
+            for (name, content) in collect_installed(&folder.join(&module))? {
+                found.insert(format!("{kind}/{module}/{name}"), content.into_owned());
+            }
+        }
+    }
+    Ok(found)
+}
+
 /// Reads a module's files. Links are not followed, so that a module brings only what is in it.
 fn collect_installed(folder: &FilePath) -> Result<Files, FileError> {
     let mut files = Files::new();

@@ -12,7 +12,8 @@ use serde_json::{Map, Value};
 use crate::config::module::carried::CarriedModule;
 use crate::config::schema::compute::{ComputeType, ServerType};
 use crate::config::schema::sections::{
-    ClusterConfig, DnsConfig, MembershipConfig, MeshConfig, ProvisionConfig, SpawnConfig, SshConfig,
+    BackupConfig, ClusterConfig, DnsConfig, MembershipConfig, MeshConfig, ProvisionConfig,
+    SpawnConfig, SshConfig,
 };
 use crate::model::rule::FleetLimits;
 use crate::model::rule::Rules;
@@ -55,6 +56,8 @@ pub struct Config {
     pub rules: Rules,
     /// Bounds of the whole fleet. Only what the document says counts.
     pub fleet: FleetLimits,
+    /// Backups that the members make by themselves, and the places of `raptor backup`.
+    pub backup: BackupConfig,
     /// Your own values: kept, replicated, and never looked at by raptor.
     pub user: Map<String, Value>,
 }
@@ -77,6 +80,7 @@ impl Default for Config {
             provision: ProvisionConfig::default(),
             rules: Rules::new(),
             fleet: FleetLimits::default(),
+            backup: BackupConfig::default(),
             user: Map::new(),
         }
     }

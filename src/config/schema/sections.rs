@@ -28,6 +28,34 @@ impl Default for ClusterConfig {
     }
 }
 
+/// Backups: all that is needed to found the cluster again, sealed to the recovery key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct BackupConfig {
+    /// Milliseconds between two backups that the members make by themselves; 0: they make none.
+    pub every_ms: u64,
+    /// How many of the cluster's backups each place keeps. 1 to 10000.
+    pub keep: u32,
+    /// Where they go, by name.
+    pub targets: BTreeMap<String, BackupTarget>,
+}
+
+impl Default for BackupConfig {
+    fn default() -> Self {
+        Self { every_ms: 0, keep: 7, targets: BTreeMap::new() }
+    }
+}
+
+/// A place for backups.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct BackupTarget {
+    /// A folder, or an address: `http(s)://`, `webdav(s)://`, `s3://`, `sftp://`, `couchdb(s)://`.
+    pub url: String,
+    /// The cluster's secret with the credentials.
+    pub secret: Option<String>,
+}
+
 /// The encrypted overlay network.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]

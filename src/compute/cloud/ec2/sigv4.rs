@@ -12,30 +12,30 @@ const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 
 /// Who signs.
 #[derive(Debug, Clone)]
-pub(super) struct Credentials {
-    pub(super) access_key_id: String,
-    pub(super) secret: Secret,
+pub(crate) struct Credentials {
+    pub(crate) access_key_id: String,
+    pub(crate) secret: Secret,
     /// Of credentials that pass.
-    pub(super) session_token: Option<Secret>,
+    pub(crate) session_token: Option<Secret>,
 }
 
 /// What is signed: all of it, the body included.
-pub(super) struct Signed<'a> {
-    pub(super) method: &'a str,
-    pub(super) path: &'a str,
+pub(crate) struct Signed<'a> {
+    pub(crate) method: &'a str,
+    pub(crate) path: &'a str,
     /// Encoded, and sorted by key.
-    pub(super) query: &'a str,
+    pub(crate) query: &'a str,
     /// Names in lower case, sorted; `host` and `x-amz-date` among them.
-    pub(super) headers: &'a [(&'a str, &'a str)],
-    pub(super) body: &'a [u8],
-    pub(super) region: &'a str,
-    pub(super) service: &'a str,
+    pub(crate) headers: &'a [(&'a str, &'a str)],
+    pub(crate) body: &'a [u8],
+    pub(crate) region: &'a str,
+    pub(crate) service: &'a str,
     /// `YYYYMMDDTHHMMSSZ`.
-    pub(super) date: &'a str,
+    pub(crate) date: &'a str,
 }
 
 /// The `Authorization` header.
-pub(super) fn authorization(credentials: &Credentials, signed: &Signed<'_>) -> String {
+pub(crate) fn authorization(credentials: &Credentials, signed: &Signed<'_>) -> String {
     let names: Vec<&str> = signed.headers.iter().map(|(name, _)| *name).collect();
     let names = names.join(";");
     let day = signed.date.get(..8).unwrap_or_default();
@@ -70,12 +70,13 @@ fn canonical(signed: &Signed<'_>, names: &str) -> String {
     format!("{method}\n{path}\n{query}\n{headers}\n{names}\n{}", hash(body))
 }
 
-fn hash(bytes: &[u8]) -> String {
+/// SHA-256 in hexadecimal digits.
+pub(crate) fn hash(bytes: &[u8]) -> String {
     HEXLOWER.encode(digest::digest(&digest::SHA256, bytes).as_ref())
 }
 
 /// `YYYYMMDDTHHMMSSZ` of seconds since 1970.
-pub(super) fn date(unix_seconds: u64) -> String {
+pub(crate) fn date(unix_seconds: u64) -> String {
     let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(unix_seconds);
     let text = humantime::format_rfc3339_seconds(time).to_string();
     text.chars().filter(|letter| !matches!(letter, '-' | ':')).collect()
