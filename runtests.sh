@@ -108,6 +108,9 @@ prepare_end_to_end() {
             e2e::namespaces::interface:: e2e::namespaces::shapes::
     need age age || leave_out "no age, and no right to install it" e2e::secrets::age_itself
     need curl curl || leave_out "no curl, and no right to install it" e2e::doors::
+    need jq jq || leave_out "no jq, and no right to install it" e2e::hosts::plugin::
+    need vagrant vagrant ||
+        leave_out "no vagrant, and no right to install it" e2e::hosts::vagrant::
     need cloud-init cloud-init ||
         leave_out "no cloud-init, and no right to install it" cloud_init
     need nft nftables || leave_out "no nft, and no right to install nftables" \

@@ -368,9 +368,16 @@ fn reach(address: IpAddr) -> u8 {
 /// The compute type whose machines are processes on one computer.
 const LOCAL: &str = "local";
 
-async fn answering_ssh_port(port: Option<u16>) -> Option<u16> {
-    let port = port?;
-    crate::agent::machine::greets_as_ssh(port).await.then_some(port)
+/// The port at which the machine's own `sshd` answers: the one through which it was entered, or the
+/// usual one where that was a port of another computer that is forwarded to it.
+async fn answering_ssh_port(entered: Option<u16>) -> Option<u16> {
+    const USUAL: u16 = 22;
+    for port in [entered?, USUAL] {
+        if crate::agent::machine::greets_as_ssh(port).await {
+            return Some(port);
+        }
+    }
+    None
 }
 
 #[cfg(test)]

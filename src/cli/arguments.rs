@@ -130,6 +130,8 @@ pub enum Command {
     Compute(commands::compute::ComputeCommand),
     Install(commands::install::InstallArguments),
     #[command(subcommand)]
+    Provider(commands::provider::ProviderCommand),
+    #[command(subcommand)]
     Config(commands::config::ConfigCommand),
     #[command(subcommand)]
     Context(commands::context::ContextCommand),
@@ -172,6 +174,7 @@ impl Command {
             | Self::Evict(_)
             | Self::Clean(_)
             | Self::Compute(_)
+            | Self::Provider(_)
             | Self::Plan(_)
             | Self::Scale(_)
             | Self::Rule(_)
@@ -216,6 +219,7 @@ impl Command {
             | Self::Restore(_) => true,
             Self::Clean(_)
             | Self::Install(_)
+            | Self::Provider(_)
             | Self::Config(_)
             | Self::Context(_)
             | Self::Agent(_)

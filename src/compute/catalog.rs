@@ -1,9 +1,11 @@
 //! What a back-end has to offer: sizes with their prices, places, images.
 
+use serde::Deserialize;
 use serde::Serialize;
 
 /// All that a back-end offers.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Catalog {
     /// Places, as `region` takes them.
     pub regions: Vec<Offer>,
@@ -14,16 +16,17 @@ pub struct Catalog {
 }
 
 /// A place or an image.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Offer {
     /// What the configuration calls it.
     pub name: String,
     /// What it is, for people.
+    #[serde(default)]
     pub description: String,
 }
 
 /// A size of machine.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Size {
     /// What the configuration calls it.
     pub name: String,
@@ -32,13 +35,15 @@ pub struct Size {
     /// Memory in MiB.
     pub memory_mb: u64,
     /// Disk in GB; 0 when it has none of its own.
+    #[serde(default)]
     pub disk_gb: u64,
     /// What it costs, where the provider says so.
+    #[serde(default)]
     pub price: Option<Price>,
 }
 
 /// A price for one month, before taxes where the provider gives that.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Price {
     /// The amount.
     pub monthly: f64,

@@ -25,6 +25,7 @@ use crate::compute::docker::image::Image;
 use crate::compute::docker::settings::DockerSettings;
 use crate::compute::error::Cause;
 use crate::compute::error::ComputeError;
+use crate::compute::host_keys;
 use crate::model::cluster::ClusterId;
 use crate::model::machine::IntentId;
 use crate::model::machine::Machine;
@@ -212,7 +213,7 @@ impl Docker {
     async fn host_keys(&self, id: &str, tries: &str) -> Result<Vec<String>, Cause> {
         let arguments = ["exec", id, "/bin/sh", "-c", HOST_KEYS_SCRIPT, "sh", tries];
         let answer = self.client.run(Call::new(&arguments)).await?;
-        Ok(container::parse_host_keys(&String::from_utf8_lossy(&answer)))
+        Ok(host_keys::parse(&String::from_utf8_lossy(&answer)))
     }
 
     /// Our containers, in whatever state, whose label `key` is `value`.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::compute::DRIVERS;
 use crate::compute::cloud::error::CloudCause;
+use crate::compute::plugin::error::PluginCause;
 use crate::model::name::Name;
 
 /// A step of a back-end that failed. The cause is its source.
@@ -150,6 +151,9 @@ pub enum Cause {
     /// A cloud did not do it.
     #[error(transparent)]
     Cloud(#[from] CloudCause),
+    /// A plug-in did not do it.
+    #[error(transparent)]
+    Plugin(#[from] PluginCause),
     /// Its processes outlived `SIGKILL`.
     #[error("its process {pid} does not end")]
     DoesNotEnd {
@@ -219,6 +223,7 @@ impl Cause {
                 "the image needs /bin/sh, ssh-keygen and sshd: choose another `image`".to_owned()
             }
             Self::Cloud(cause) => cause.hint(),
+            Self::Plugin(cause) => cause.hint(),
             Self::DoesNotEnd { pid } => format!("see what holds process {pid}, then destroy it again"),
             Self::Io { path, .. } => {
                 format!("see that {} and its parents are yours and writable", path.display())

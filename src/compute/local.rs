@@ -4,9 +4,9 @@
 //! home of the machine's agent. Nothing here starts a process: the agent is put on it as on any
 //! other machine.
 
-mod lock;
+pub(super) mod lock;
 pub mod process;
-mod record;
+pub(super) mod record;
 pub mod supervisor;
 
 use std::fs;
@@ -235,7 +235,7 @@ impl Found {
 }
 
 /// The real folders in `folder` (symbolic links are no folders); none when it is not there.
-fn folders_in(folder: &Path) -> Result<Vec<PathBuf>, Cause> {
+pub(super) fn folders_in(folder: &Path) -> Result<Vec<PathBuf>, Cause> {
     let fail = |source| Cause::io("read", folder, source);
     let entries = match fs::read_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -253,7 +253,7 @@ fn folders_in(folder: &Path) -> Result<Vec<PathBuf>, Cause> {
 
 /// Removes what a crash left half-made or half-removed. Only under the lock: what is seen then
 /// belongs to nobody who is alive.
-fn sweep(cluster_folder: &Path) -> Result<(), Cause> {
+pub(super) fn sweep(cluster_folder: &Path) -> Result<(), Cause> {
     for folder in folders_in(cluster_folder)? {
         let name = folder.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         if name.starts_with(STAGING_PREFIX) || name.starts_with(REMOVING_PREFIX) {

@@ -5,13 +5,17 @@
 
 pub mod catalog;
 pub mod cloud;
+mod complaint;
+pub mod conformance;
 pub mod docker;
 pub mod error;
-pub mod local;
-
-pub(crate) mod conformance;
 #[cfg(test)]
 pub(crate) mod fake;
+mod group;
+mod host_keys;
+pub mod local;
+pub mod plugin;
+pub mod vagrant;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -29,6 +33,10 @@ use crate::compute::error::Cause;
 use crate::compute::error::ComputeError;
 use crate::compute::local::Local;
 use crate::compute::local::LocalSettings;
+use crate::compute::plugin::Plugin;
+use crate::compute::plugin::settings::PluginSettings;
+use crate::compute::vagrant::Vagrant;
+use crate::compute::vagrant::settings::VagrantSettings;
 use crate::model::cluster::ClusterId;
 use crate::model::machine::IntentId;
 use crate::model::machine::Machine;
@@ -104,8 +112,8 @@ pub struct Availability {
 }
 
 /// The drivers that [`open`] knows.
-pub const DRIVERS: [&str; 7] =
-    ["digitalocean", "docker", "ec2", "hetzner", "linode", "local", "vultr"];
+pub const DRIVERS: [&str; 9] =
+    ["digitalocean", "docker", "ec2", "hetzner", "linode", "local", "plugin", "vagrant", "vultr"];
 
 /// Opens secrets of the cluster by name; or says why not.
 pub type Secrets = Arc<dyn Fn(&str) -> Result<Zeroizing<String>, String> + Send + Sync>;
@@ -132,7 +140,8 @@ pub fn open(
 ///
 /// `settings` is the compute type's part of the configuration: `driver` (absent: the compute type's
 /// own name) and that driver's parameters. `machines` is the folder under which `local` machines
-/// live. Nothing is started, asked or written; `secrets` are opened when they are needed.
+/// live; beside it lie plug-ins of one's own (`providers`) and Vagrant's machines (`vagrant`). Nothing
+/// is started, asked or written; `secrets` are opened when they are needed.
 ///
 /// # Errors
 /// An unknown driver, or parameters that it does not take.
@@ -165,6 +174,18 @@ pub fn open_with(
             let settings: DockerSettings = typed(parameters).map_err(refuse)?;
             settings.check().map_err(refuse)?;
             Ok(Box::new(Docker::new(compute_type, settings)))
+        }
+        "plugin" => {
+            let settings: PluginSettings = typed(parameters).map_err(refuse)?;
+            settings.check().map_err(refuse)?;
+            let own = machines.with_file_name("providers");
+            Ok(Box::new(Plugin::new(compute_type, settings, &own)))
+        }
+        "vagrant" => {
+            let settings: VagrantSettings = typed(parameters).map_err(refuse)?;
+            settings.check().map_err(refuse)?;
+            let root = machines.with_file_name("vagrant");
+            Ok(Box::new(Vagrant::new(compute_type, settings, &root)))
         }
         cloud if cloud::DRIVERS.contains(&cloud) => {
             let settings: CloudSettings = typed(parameters).map_err(refuse)?;
@@ -205,14 +226,12 @@ mod tests {
     #[test]
     fn wrong_settings_name_the_key_and_what_was_expected() {
         for (settings, expected) in [
-            (
-                json!({"driver": "dokcer"}),
-                "\"dokcer\" is no driver (digitalocean, docker, ec2, hetzner, linode, local, vultr)",
-            ),
+            (json!({"driver": "dokcer"}), "\"dokcer\" is no driver (digitalocean, docker, ec2, "),
             (json!({"driver": "docker", "imgae": "x"}), "unknown field `imgae`"),
             (json!({"driver": "docker", "image": 3}), "image: invalid type"),
             (json!({"driver": "docker", "image": "-v"}), "image: \"-v\" is no image name"),
             (json!({"driver": "local", "size": 1}), "unknown field `size`"),
+            (json!({"driver": "plugin", "provider": "a/b"}), "provider: \"a/b\" is no name"),
             (json!({"driver": 1}), "driver: expected a text"),
             (json!([]), "expected an object"),
         ] {

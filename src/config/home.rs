@@ -70,6 +70,12 @@ impl Home {
         self.root.join("modules")
     }
 
+    /// Plug-ins that make machines (`raptor-provider-NAME`).
+    #[must_use]
+    pub fn providers_folder(&self) -> PathBuf {
+        self.root.join("providers")
+    }
+
     /// Homes of all `local` machines.
     #[must_use]
     pub fn machines_folder(&self) -> PathBuf {

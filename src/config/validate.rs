@@ -8,7 +8,8 @@ use crate::config::module::ModuleVariables;
 use crate::config::module::variable::Settings;
 use crate::config::path::Path;
 use crate::config::schema::compute::{
-    CLOUDS, CloudParameters, DRIVERS, DockerParameters, LocalParameters,
+    CLOUDS, CloudParameters, DRIVERS, DockerParameters, LocalParameters, PluginParameters,
+    VagrantParameters,
 };
 use crate::config::schema::sections::Engine;
 use crate::config::schema::{CONFIG_VERSION, Config};
@@ -134,6 +135,8 @@ impl Check {
             match compute_type.driver.as_str() {
                 "local" => self.parameters::<LocalParameters>(name, parameters),
                 "docker" => self.parameters::<DockerParameters>(name, parameters),
+                "vagrant" => self.parameters::<VagrantParameters>(name, parameters),
+                "plugin" => self.parameters::<PluginParameters>(name, parameters),
                 cloud if CLOUDS.contains(&cloud) => {
                     self.parameters::<CloudParameters>(name, parameters);
                 }

@@ -177,7 +177,8 @@ impl Performer {
     #[must_use]
     pub fn boot_patience(&self, compute_type: &str) -> Duration {
         let settings = self.inner.parts.config.compute_types.get(compute_type);
-        let Some(settings) = settings.filter(|it| CLOUDS.contains(&it.driver.as_str())) else {
+        let boots = |driver: &str| CLOUDS.contains(&driver) || BOOTING_DRIVERS.contains(&driver);
+        let Some(settings) = settings.filter(|it| boots(&it.driver)) else {
             return Duration::ZERO;
         };
         let given = settings.parameters.get("boot_timeout_ms").and_then(Value::as_u64);
@@ -252,19 +253,30 @@ impl Performer {
         if settings.is_some_and(|settings| settings.driver == LOCAL_DRIVER) {
             return Ok(Vec::new());
         }
-        let file = self.own_key_file();
-        let public = file.with_extension("pub");
-        if !public.exists() {
-            make_key(&file).await?;
-        }
-        let text = std::fs::read_to_string(&public)
-            .map_err(|error| Failure::at("read raptor's SSH key", chain(&error)))?;
-        Ok(vec![text.trim().to_owned()])
+        Ok(vec![own_public_key(self.home()).await?])
     }
 }
 
+/// Drivers besides the clouds whose machines may be there before they let us in.
+const BOOTING_DRIVERS: [&str; 2] = ["plugin", "vagrant"];
+
 /// The driver whose machines are processes of this computer.
 const LOCAL_DRIVER: &str = "local";
+
+/// raptor's own public key in `home`, as a line of `authorized_keys`; made on first use.
+///
+/// # Errors
+/// When it cannot be made.
+pub async fn own_public_key(home: &Home) -> Result<String, Failure> {
+    let file = spawned_key_file(home);
+    let public = file.with_extension("pub");
+    if !public.exists() {
+        make_key(&file).await?;
+    }
+    let text = std::fs::read_to_string(&public)
+        .map_err(|error| Failure::at("read raptor's SSH key", chain(&error)))?;
+    Ok(text.trim().to_owned())
+}
 
 /// Makes a key pair. Two that make it at once end up with one. Waits for the lock in a thread of
 /// its own: whoever holds it may need this one to get on.

@@ -28,6 +28,7 @@ pub mod members;
 pub mod mesh;
 pub mod ping;
 pub mod plan;
+pub mod provider;
 pub mod proxy;
 pub mod prune;
 pub mod restore;
@@ -129,6 +130,7 @@ async fn dispatch(
         Command::Prune(_) => prune::run(invocation, interrupt).await,
         Command::Clean(_) => clean::run(invocation).await,
         Command::Compute(command) => compute::run(invocation, command).await,
+        Command::Provider(command) => provider::run(invocation, command).await,
         Command::Plan(_) => plan::run(invocation).await,
         Command::Scale(arguments) => scale::run(invocation, arguments).await,
         Command::Rule(command) => rule::run(invocation, command).await,

@@ -355,7 +355,7 @@ fn outcome(outcome: job::Outcome) -> Outcome {
     }
 }
 
-fn failure(failure: Failure) -> CliError {
+pub(crate) fn failure(failure: Failure) -> CliError {
     let error = CliError::user(format!("{}: {}", failure.step, failure.cause));
     match failure.hint {
         Some(hint) => error.with_hint(hint),

@@ -14,6 +14,8 @@ use tokio::io::BufReader;
 use tokio::process::Child;
 use tokio::process::Command;
 
+use crate::compute::complaint::last_bytes;
+use crate::compute::complaint::last_lines;
 use crate::compute::error::Cause;
 
 /// A `docker run` on a busy computer takes some seconds; beyond this the engine hangs.
@@ -22,10 +24,6 @@ const TIMEOUT: Duration = Duration::from_secs(120);
 const ANSWER_SIZE_MAX: usize = 64 * 1024 * 1024;
 /// Most that is read of a client whose lines are followed.
 const LINES_SIZE_MAX: u64 = 64 * 1024;
-/// How much of the end of what a client complains is kept.
-const COMPLAINT_SIZE_MAX: usize = 8 * 1024;
-/// How many of its last lines are shown.
-const COMPLAINT_LINES_MAX: usize = 12;
 
 /// The client program.
 #[derive(Debug)]
@@ -221,22 +219,6 @@ async fn first_bytes(source: Option<impl AsyncRead + Unpin>) -> io::Result<Vec<u
     Ok(bytes)
 }
 
-/// The last [`COMPLAINT_SIZE_MAX`] bytes that `source` says.
-async fn last_bytes(source: Option<impl AsyncRead + Unpin>) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    let Some(mut source) = source else { return Ok(bytes) };
-    let mut chunk = [0u8; 4096];
-    loop {
-        let count = source.read(&mut chunk).await?;
-        if count == 0 {
-            return Ok(bytes);
-        }
-        bytes.extend_from_slice(&chunk[..count]);
-        let surplus = bytes.len().saturating_sub(COMPLAINT_SIZE_MAX);
-        bytes.drain(..surplus);
-    }
-}
-
 /// What the client's words mean. They are those of Docker 20.10 to 28 and podman 4 and 5.
 fn classify(command: String, status: Option<i32>, complaint: &[u8]) -> Cause {
     let said = last_lines(complaint);
@@ -264,20 +246,6 @@ fn classify(command: String, status: Option<i32>, complaint: &[u8]) -> Cause {
 fn says(complaint: &[u8], phrases: &[&str]) -> bool {
     let text = String::from_utf8_lossy(complaint).to_ascii_lowercase();
     phrases.iter().any(|phrase| text.contains(phrase))
-}
-
-/// The client's pointer to its own help, which says nothing about what failed.
-fn advice(line: &str) -> bool {
-    (line.starts_with("See '") || line.starts_with("Run '")) && line.contains("--help")
-}
-
-/// The last lines that say something, without control characters.
-fn last_lines(bytes: &[u8]) -> String {
-    let text = String::from_utf8_lossy(bytes);
-    let lines: Vec<&str> =
-        text.lines().map(str::trim_end).filter(|line| !line.is_empty() && !advice(line)).collect();
-    let shown = &lines[lines.len().saturating_sub(COMPLAINT_LINES_MAX)..];
-    shown.join("\n").chars().filter(|letter| *letter == '\n' || !letter.is_control()).collect()
 }
 
 #[cfg(test)]
@@ -317,15 +285,6 @@ mod tests {
             Cause::NoSpace { .. }
         ));
         assert!(matches!(cause_of("unknown flag: --x"), Cause::Command { .. }));
-    }
-
-    #[test]
-    fn complaints_are_cut_to_their_last_lines_and_cleaned() {
-        let long =
-            (0..50).fold(String::new(), |text, line| text + &format!("line \x1b[31m{line}\n"));
-        let shown = last_lines(format!("{long}See 'docker run --help'.\n").as_bytes());
-        assert_eq!(shown.lines().count(), COMPLAINT_LINES_MAX);
-        assert!(shown.ends_with("line [31m49") && !shown.contains('\x1b'));
     }
 
     #[tokio::test]

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use data_encoding::BASE64;
 use serde::Deserialize;
 
 use crate::model::cluster::ClusterId;
@@ -18,9 +17,6 @@ pub(super) const CLUSTER_LABEL: &str = "raptor.cluster";
 const NAME_LABEL: &str = "raptor.name";
 /// Before the key of each label that the user gave.
 const USER_LABEL_PREFIX: &str = "raptor.label.";
-
-/// The most host keys that a machine is believed to have.
-const HOST_KEYS_MAX: usize = 8;
 
 /// What is needed of an answer; the rest is passed over.
 #[derive(Debug, Clone, Deserialize)]
@@ -126,24 +122,6 @@ pub(super) fn labels_for(spec: &MachineSpec) -> Vec<String> {
     labels
 }
 
-/// The `TYPE BASE64` of each line that is a public key: they will stand in a `known_hosts` file, so
-/// nothing else gets through.
-pub(super) fn parse_host_keys(text: &str) -> Vec<String> {
-    let sound = |kind: &str, key: &str| {
-        kind.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-@.".contains(&byte))
-            && key.len() >= 32
-            && BASE64.decode(key.as_bytes()).is_ok()
-    };
-    text.lines()
-        .filter_map(|line| {
-            let mut words = line.split_ascii_whitespace();
-            let (kind, key) = (words.next()?, words.next()?);
-            sound(kind, key).then(|| format!("{kind} {key}"))
-        })
-        .take(HOST_KEYS_MAX)
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -190,12 +168,5 @@ mod tests {
         let bare = json!({"Id": "1", "State": {}, "Config": {"Labels": null}});
         let bare: Container = serde_json::from_value(bare).unwrap();
         assert_eq!(bare.machine(Vec::new()), None);
-    }
-
-    #[test]
-    fn only_public_keys_get_through() {
-        let text = format!("{KEY} root@x\n\n@cert-authority * {KEY}\nssh-rsa short\n* {KEY}\n");
-        assert_eq!(parse_host_keys(&text), [KEY]);
-        assert_eq!(parse_host_keys(&format!("{KEY}\n").repeat(100)).len(), HOST_KEYS_MAX);
     }
 }

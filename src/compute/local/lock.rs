@@ -19,11 +19,11 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// Held until dropped; the system lets go of it when the process dies.
-pub(super) struct Lock(#[expect(dead_code, reason = "open is what it is for")] File);
+pub(in crate::compute) struct Lock(#[expect(dead_code, reason = "open is what it is for")] File);
 
 impl Lock {
     /// Waits for the lock of `machines`, and makes that folder if need be.
-    pub(super) async fn take(machines: &Path) -> Result<Self, Cause> {
+    pub(in crate::compute) async fn take(machines: &Path) -> Result<Self, Cause> {
         make_private_folder(machines)?;
         let path = machines.join(FILE);
         let file = OpenOptions::new()
@@ -51,7 +51,7 @@ impl Lock {
 }
 
 /// Makes `folder` and its parents, for this user alone.
-pub(super) fn make_private_folder(folder: &Path) -> Result<(), Cause> {
+pub(in crate::compute) fn make_private_folder(folder: &Path) -> Result<(), Cause> {
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)

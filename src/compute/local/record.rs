@@ -28,19 +28,19 @@ const SIZE_MAX: u64 = 256 * 1024;
 
 /// The labels of a local machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Record {
+pub(in crate::compute) struct Record {
     version: u32,
-    pub(super) intent: IntentId,
-    pub(super) cluster: ClusterId,
-    pub(super) name: Name,
+    pub(in crate::compute) intent: IntentId,
+    pub(in crate::compute) cluster: ClusterId,
+    pub(in crate::compute) name: Name,
     #[serde(default)]
-    pub(super) labels: Labels,
+    pub(in crate::compute) labels: Labels,
     #[serde(flatten)]
     rest: Map<String, Value>,
 }
 
 impl Record {
-    pub(super) fn of(spec: &MachineSpec) -> Self {
+    pub(in crate::compute) fn of(spec: &MachineSpec) -> Self {
         Self {
             version: VERSION,
             intent: spec.intent,
@@ -52,7 +52,7 @@ impl Record {
     }
 
     /// Reads the record of `folder`; a symbolic link in its place is refused.
-    pub(super) fn read(folder: &Path) -> io::Result<Self> {
+    pub(in crate::compute) fn read(folder: &Path) -> io::Result<Self> {
         let no_follow = i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or(0);
         let file = OpenOptions::new().read(true).custom_flags(no_follow).open(folder.join(FILE))?;
         let mut text = Vec::new();
@@ -66,7 +66,7 @@ impl Record {
     }
 
     /// Writes the record into the new folder `staging` and waits until the disk has it.
-    pub(super) fn write(&self, staging: &Path) -> Result<(), Cause> {
+    pub(in crate::compute) fn write(&self, staging: &Path) -> Result<(), Cause> {
         let path = staging.join(FILE);
         let write = || -> io::Result<()> {
             let mut options = OpenOptions::new();
@@ -80,7 +80,7 @@ impl Record {
 }
 
 /// Makes what was created or renamed in `folder` outlive a power cut.
-pub(super) fn sync_folder(folder: &Path) -> Result<(), Cause> {
+pub(in crate::compute) fn sync_folder(folder: &Path) -> Result<(), Cause> {
     let synced = File::open(folder).and_then(|file| file.sync_all());
     synced.map_err(|source| Cause::io("sync", folder, source))
 }

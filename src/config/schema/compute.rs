@@ -11,13 +11,14 @@ use serde_json::{Map, Value};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ComputeType {
-    /// Which back-end drives it: `local`, `docker`, or a cloud such as `digitalocean`.
+    /// Which back-end drives it: `local`, `docker`, `vagrant`, `plugin`, or a cloud such as `digitalocean`.
     pub driver: String,
     /// Whether it may be used.
     pub available: bool,
     /// What it is, for people.
     pub description: String,
-    /// The driver's own keys: see [`LocalParameters`], [`DockerParameters`], [`CloudParameters`].
+    /// The driver's own keys: see [`LocalParameters`], [`DockerParameters`], [`CloudParameters`],
+    /// [`VagrantParameters`], [`PluginParameters`].
     #[serde(flatten)]
     pub parameters: Map<String, Value>,
 }
@@ -34,8 +35,8 @@ impl Default for ComputeType {
 }
 
 /// Drivers that are built in.
-pub const DRIVERS: [&str; 7] =
-    ["digitalocean", "docker", "ec2", "hetzner", "linode", "local", "vultr"];
+pub const DRIVERS: [&str; 9] =
+    ["digitalocean", "docker", "ec2", "hetzner", "linode", "local", "plugin", "vagrant", "vultr"];
 
 /// Those of them that are clouds.
 pub const CLOUDS: [&str; 5] = ["digitalocean", "ec2", "hetzner", "linode", "vultr"];
@@ -88,6 +89,57 @@ pub struct CloudParameters {
     /// Tags to put on them besides raptor's own.
     pub tags: Vec<String>,
     /// How long a machine may take until it is there and lets us in.
+    pub boot_timeout_ms: Option<u64>,
+}
+
+/// What the driver `vagrant` takes: machines are booted by Vagrant.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct VagrantParameters {
+    /// The program: `vagrant`, or a path.
+    pub program: Option<String>,
+    /// Vagrant's provider, such as `libvirt`; its own choice when absent.
+    pub provider: Option<String>,
+    /// The box: a name that Vagrant knows or finds.
+    #[serde(rename = "box")]
+    pub box_name: Option<String>,
+    /// Which of its versions.
+    pub box_version: Option<String>,
+    /// Where it is when no catalogue says: an address or a file.
+    pub box_url: Option<String>,
+    /// Memory of a machine in MiB.
+    pub memory_mb: Option<u64>,
+    /// Processors of a machine.
+    pub cpus: Option<u64>,
+    /// Settings of the provider by their names in a Vagrantfile.
+    pub provider_settings: Map<String, Value>,
+    /// How long making a machine may take, its box's download included.
+    pub create_timeout_ms: Option<u64>,
+    /// How long it may take to boot.
+    pub boot_timeout_ms: Option<u64>,
+}
+
+/// What the driver `plugin` takes: machines are made by a program `raptor-provider-NAME`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct PluginParameters {
+    /// Its `NAME`; without one it is the compute type's.
+    pub provider: Option<String>,
+    /// A folder to look in before the home's `providers` and `PATH`.
+    pub folder: Option<PathBuf>,
+    /// The program's SHA-256 in hexadecimal: no other is run.
+    pub sha256: Option<String>,
+    /// What the plug-in itself is told.
+    pub settings: Map<String, Value>,
+    /// What it is told secretly: the path of a file of mode 0600 for each, or `$VARIABLE`.
+    pub secrets: BTreeMap<String, String>,
+    /// Variables of the environment that it gets besides `PATH`, `HOME`, locale and proxies.
+    pub environment: Vec<String>,
+    /// How long it may take to answer.
+    pub timeout_ms: Option<u64>,
+    /// How long it may take to make a machine.
+    pub create_timeout_ms: Option<u64>,
+    /// How long a machine that was made may take to let us in.
     pub boot_timeout_ms: Option<u64>,
 }
 

@@ -128,7 +128,7 @@ fn clean_removes_every_trace_and_nothing_else() {
 }
 
 /// Lets what the document says at `paths` be long ago; written as the performer writes.
-fn make_old(sandbox: &Sandbox, name: &str, paths: &[String]) {
+pub(super) fn make_old(sandbox: &Sandbox, name: &str, paths: &[String]) {
     use std::io::{Read as _, Write as _};
     let old = |path: &String| serde_json::json!({"change": "set", "path": path, "value": "2020-01-01T00:00:00Z"});
     let changes: Vec<_> = paths.iter().map(old).collect();
@@ -147,9 +147,9 @@ fn make_old(sandbox: &Sandbox, name: &str, paths: &[String]) {
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
 }
 
-/// Where the document says when `local-2` was made and admitted. Killed early it is a wish, killed
-/// late it is a member, too, that nobody ever saw.
-fn times_of_local_2(sandbox: &Sandbox) -> Result<Vec<String>, String> {
+/// Where the document of `local-1` says when the machine `name` was made and admitted. Killed early
+/// it is a wish, killed late it is a member, too, that nobody ever saw.
+pub(super) fn times_of(sandbox: &Sandbox, name: &str) -> Result<Vec<String>, String> {
     let export = sandbox.machine("local-1").join("agent/mutable_config.json");
     let text = std::fs::read_to_string(&export).map_err(|error| error.to_string())?;
     let document: serde_json::Value = serde_json::from_str(&text).map_err(|e| e.to_string())?;
@@ -157,7 +157,7 @@ fn times_of_local_2(sandbox: &Sandbox) -> Result<Vec<String>, String> {
         .into_iter()
         .flat_map(|(section, time)| {
             let records = document[section].as_object().into_iter().flatten();
-            let ours = records.filter(|(_, record)| record["name"] == "local-2");
+            let ours = records.filter(|(_, record)| record["name"] == name);
             ours.map(move |(key, _)| format!("{section}.{key}.{time}"))
         })
         .collect();
@@ -189,14 +189,14 @@ fn what_a_killed_spawn_left_is_pruned() {
     let agents = sandbox.processes_with(&["local-2", "agent"]);
     agents.iter().for_each(crate::support::process::Process::kill);
 
-    wait_until(std::time::Duration::from_secs(20), "the wish", || times_of_local_2(&sandbox));
+    wait_until(std::time::Duration::from_secs(20), "the wish", || times_of(&sandbox, "local-2"));
     // A machine that is only just being made is left alone.
     sandbox.raptor(["prune", "--yes"]).success();
     assert_eq!(homes(), 2);
     // The agent may still be writing what the dead command asked of it: what is young then is old
     // in the next round.
     wait_until(std::time::Duration::from_secs(20), "nothing left of it", || {
-        make_old(&sandbox, "local-1", &times_of_local_2(&sandbox)?);
+        make_old(&sandbox, "local-1", &times_of(&sandbox, "local-2")?);
         sandbox.raptor(["prune", "--yes"]).success();
         if homes() == 1 { Ok(()) } else { Err("its folder is there") }.map_err(str::to_owned)
     });

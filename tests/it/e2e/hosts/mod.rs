@@ -7,12 +7,15 @@ mod docker;
 mod harness;
 mod join;
 mod modules;
+mod killed;
 mod names;
+mod plugin;
 mod refusals;
 mod reviving;
 mod slave;
 mod systemd;
 mod trust;
+mod vagrant;
 
 use std::time::Duration;
 

@@ -1,0 +1,93 @@
+//! `kill -9` of whoever makes a machine, at each step of it.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::time::Duration;
+
+use rustix::process::Signal;
+use serde_json::json;
+
+use super::{WORK_LIMIT, configure, text};
+use crate::e2e::leaving::{make_old, times_of};
+use crate::support::docker::docker;
+use crate::support::sandbox::{CONVERGENCE_LIMIT, Sandbox};
+use crate::support::wait::wait_until;
+
+/// What is told when a step begins, in the order of the steps.
+const STEPS: [&str; 6] = [
+    "making it on docker",
+    "logging in",
+    "looking at the machine",
+    "copying raptor",
+    "being admitted",
+    "waiting for the members to see it",
+];
+
+/// Names of the containers of the cluster, and of its members that live in one.
+fn there(sandbox: &Sandbox) -> (BTreeSet<String>, BTreeSet<String>) {
+    let status = sandbox.raptor(["status", "-o", "json"]).success().stdout_json();
+    let filter = format!("label=raptor.cluster={}", text(&status["cluster_id"]));
+    let format = "{{.Label \"raptor.name\"}}";
+    let listed = docker(&["ps", "--all", "--filter", &filter, "--format", format]);
+    let members = sandbox.members();
+    let members = members.iter().filter(|member| member["compute_type"] == "docker");
+    let members =
+        members.map(|member| format!("{} {}", text(&member["name"]), text(&member["status"])));
+    let containers = listed.lines().map(|name| format!("{name} alive"));
+    (containers.collect(), members.collect())
+}
+
+/// Starts to make one machine, and kills whoever does when this is told.
+fn kill_at(sandbox: &Sandbox, step: &str) {
+    let told = sandbox.path().join("told");
+    fs::write(&told, "").unwrap();
+    let script = "exec \"$0\" spawn --compute-type docker --name made 2>\"$1\"";
+    let running = sandbox
+        .program("/bin/sh")
+        .args(["-c", script, env!("CARGO_BIN_EXE_raptor")])
+        .arg(&told)
+        .limit(WORK_LIMIT)
+        .start();
+    wait_until(CONVERGENCE_LIMIT, step, || {
+        let text = fs::read_to_string(&told).unwrap();
+        if text.contains(step) { Ok(()) } else { Err(text) }
+    });
+    running.signal(Signal::KILL);
+    running.finish(CONVERGENCE_LIMIT).status(-9);
+}
+
+#[test]
+#[ignore = "end to end: run by ./runtests.sh"]
+fn a_spawn_that_was_killed_at_any_step_leaves_a_member_or_nothing() {
+    let sandbox = Sandbox::new();
+    configure(&sandbox, &json!({}));
+    sandbox.destroys_on_drop();
+    sandbox.spawn(1);
+    for step in STEPS {
+        kill_at(&sandbox, step);
+        wait_until(Duration::from_secs(10), "no ssh left running", || {
+            let left = sandbox.processes_with(&["ssh", "-M"]);
+            if left.is_empty() { Ok(()) } else { Err(format!("{step}: {left:?}")) }
+        });
+        // The engine, and the agent, may still be carrying out what they were asked for last: what is
+        // young then is old in the next round.
+        wait_until(CONVERGENCE_LIMIT, "members and containers that agree", || {
+            let seen = there(&sandbox);
+            if seen.0 == seen.1 && times_of(&sandbox, "made").is_err() == seen.0.is_empty() {
+                return Ok(());
+            }
+            if let Ok(times) = times_of(&sandbox, "made") {
+                make_old(&sandbox, "local-1", &times);
+            }
+            sandbox.raptor(["prune", "--yes"]).limit(WORK_LIMIT).success();
+            Err(format!("{step}: {seen:?}"))
+        });
+        if !there(&sandbox).0.is_empty() {
+            sandbox.raptor(["destroy", "made", "--yes"]).limit(WORK_LIMIT).success();
+        }
+        let (containers, _) = there(&sandbox);
+        assert!(containers.is_empty(), "{step}: {containers:?}");
+    }
+    sandbox.raptor(["destroy", "--all", "--yes"]).limit(WORK_LIMIT).success();
+    sandbox.wait_for_silence();
+}
