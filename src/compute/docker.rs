@@ -207,7 +207,7 @@ impl Docker {
         let arguments = ["logs", "--follow", id];
         let call = Call::new(&arguments).timeout(SAID_TIMEOUT);
         let said = self.client.lines_until(call, ANSWERS).await.ok()??;
-        Some(container::parse_host_keys(&said)).filter(|keys| !keys.is_empty())
+        Some(host_keys::parse(&said)).filter(|keys| !keys.is_empty())
     }
 
     async fn host_keys(&self, id: &str, tries: &str) -> Result<Vec<String>, Cause> {

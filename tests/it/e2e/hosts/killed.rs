@@ -14,10 +14,9 @@ use crate::support::sandbox::{CONVERGENCE_LIMIT, Sandbox};
 use crate::support::wait::wait_until;
 
 /// What is told when a step begins, in the order of the steps.
-const STEPS: [&str; 7] = [
+const STEPS: [&str; 6] = [
     "making it on docker",
     "logging in",
-    "looking at the machine",
     "copying raptor",
     "agent init",
     "being admitted",
