@@ -115,8 +115,20 @@ prepare_end_to_end() {
         leave_out "no cloud-init, and no right to install it" cloud_init
     need nft nftables || leave_out "no nft, and no right to install nftables" \
         e2e::namespaces::routers:: e2e::namespaces::shapes::traffic e2e::namespaces::shapes::a_chain
+    prepare_moto
     need ip iproute2 || leave_out "no ip, and no right to install iproute2"
     prepare_docker
+}
+
+# An EC2 that others wrote. Where Python has no venv its package is installed.
+prepare_moto() {
+    local folder
+    have moto_server || python3 -c 'import ensurepip' 2>/dev/null || install python3-venv || true
+    if folder=$(as_root tests/support/moto.sh); then
+        PATH=$PATH:$folder
+    else
+        leave_out "moto could not be installed (see above)" e2e::moto::
+    fi
 }
 
 prepare_docker() {

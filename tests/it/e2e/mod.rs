@@ -16,6 +16,7 @@ mod local;
 mod looking;
 mod loopback;
 mod modules;
+mod moto;
 mod names;
 mod namespaces;
 mod refusals;
