@@ -105,7 +105,7 @@ prepare_end_to_end() {
             e2e::namespaces::external:: e2e::namespaces::interface::
     need nft nftables ||
         leave_out "no nft, and no right to install nftables" \
-            e2e::namespaces::interface:: e2e::namespaces::shapes::
+            e2e::namespaces::interface:: e2e::namespaces::shapes:: e2e::namespaces::chaos::
     need age age || leave_out "no age, and no right to install it" e2e::secrets::age_itself
     need curl curl || leave_out "no curl, and no right to install it" e2e::doors::
     need jq jq || leave_out "no jq, and no right to install it" e2e::hosts::plugin::

@@ -11,6 +11,7 @@ pub mod enter;
 pub mod error;
 pub mod event_loop;
 pub mod handle;
+pub mod hooks;
 pub mod initialise;
 pub mod interface;
 pub mod known_peers;

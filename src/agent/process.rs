@@ -51,8 +51,18 @@ pub(super) const LINGER: Duration = Duration::from_millis(500);
 /// Runs `argv` in a process group of its own and sends what happens to `events`. Ends the whole
 /// group when `limit` has passed or when nobody listens any more, and when this is dropped.
 pub async fn run(argv: &[String], limit: Duration, events: mpsc::Sender<ProcessEvent>) {
+    run_with(argv, Stdio::null(), limit, events).await;
+}
+
+/// As [`run`], with something to read.
+pub async fn run_with(
+    argv: &[String],
+    input: Stdio,
+    limit: Duration,
+    events: mpsc::Sender<ProcessEvent>,
+) {
     let _ = events.send(ProcessEvent::Started).await;
-    let mut group = match spawn(argv) {
+    let mut group = match spawn(argv, input) {
         Ok(group) => group,
         Err(reason) => {
             let _ = events.send(ProcessEvent::Failed(reason)).await;
@@ -79,10 +89,10 @@ pub async fn run(argv: &[String], limit: Duration, events: mpsc::Sender<ProcessE
     let _ = events.send(last).await;
 }
 
-fn spawn(argv: &[String]) -> Result<Group, String> {
+fn spawn(argv: &[String], input: Stdio) -> Result<Group, String> {
     let program = argv.first().ok_or("no program was named")?;
     Group::spawn(argv, |command| {
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped());
     })
     .map_err(|error| format!("{program}: {error}"))
 }

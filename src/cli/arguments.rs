@@ -120,6 +120,7 @@ pub enum Command {
     Clean(commands::clean::CleanArguments),
     Plan(commands::plan::PlanArguments),
     Scale(commands::scale::ScaleArguments),
+    Hook(commands::hook::HookArguments),
     #[command(subcommand)]
     Rule(commands::rule::RuleCommand),
     #[command(subcommand)]
@@ -177,6 +178,7 @@ impl Command {
             | Self::Provider(_)
             | Self::Plan(_)
             | Self::Scale(_)
+            | Self::Hook(_)
             | Self::Rule(_)
             | Self::Install(_)
             | Self::Secret(_)
@@ -213,6 +215,7 @@ impl Command {
             | Self::Compute(_)
             | Self::Plan(_)
             | Self::Scale(_)
+            | Self::Hook(_)
             | Self::Rule(_)
             | Self::Secret(_)
             | Self::Backup(_)
@@ -265,6 +268,7 @@ mod tests {
         "prune",
         "clean",
         "plan",
+        "hook cluster_change",
         "scale 5",
         "scale 0 --rule web",
         "rule add web --select zone=home --min 2 --max 3 --compute-type local --ttl 2h",

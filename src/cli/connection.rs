@@ -3,6 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+
 use crate::agent::api::AgentStatus;
 use crate::agent::view;
 use crate::cli::bridge::BridgeListener;
@@ -13,12 +16,19 @@ use crate::cli::error::CliError;
 use crate::cli::error::Kind;
 use crate::cli::invocation::Invocation;
 use crate::cli::moved::moved;
+use crate::cli::ways;
 use crate::config::home::Home;
 use crate::http::client::ApiClient;
 use crate::http::client::ClientError;
 use crate::model::identity::NodeId;
 use crate::model::member::Member;
 use crate::model::name::Name;
+
+/// Ways that are tried at the same time.
+const TRIED_AT_ONCE: usize = 8;
+
+/// Ways that are tried to find a member that stays while others are taken away.
+const SPARED_TRIES_MAX: usize = 16;
 
 /// How long one unix socket may take to answer before the next way is tried.
 const LOCAL_TIMEOUT: Duration = Duration::from_secs(3);
@@ -128,17 +138,39 @@ pub async fn open_if_any(invocation: &Invocation) -> Result<Option<Connection>, 
     };
     let mut attempts = Vec::new();
     for is_again in [false, true] {
-        let known: Vec<Endpoint> =
-            if is_again { moved(invocation, &candidates).await } else { candidates.clone() };
-        for endpoint in known {
-            let reached = reach(invocation, &endpoint).await.and_then(|connection| {
-                matches(&connection.status, checked.as_ref(), context.as_ref()).map(|()| connection)
-            });
-            match reached {
-                Ok(connection) => {
-                    remember(invocation, &mut contexts, &connection);
-                    return Ok(Some(connection));
-                }
+        let known = if is_again {
+            moved(invocation, context.as_ref(), &candidates).await
+        } else {
+            candidates.clone()
+        };
+        let is_meant = |connection: &Connection| {
+            matches(&connection.status, checked.as_ref(), context.as_ref())
+        };
+        if let Some(connection) = first_of(invocation, known, is_meant, &mut attempts).await {
+            remember(invocation, &mut contexts, &connection).await;
+            return Ok(Some(connection));
+        }
+    }
+    Err(NoConnection::AllDead(attempts).into())
+}
+
+/// The first of the `known` that answers and is meant. The one that answered last is tried alone,
+/// the others some at a time: many of them may be gone.
+async fn first_of(
+    invocation: &Invocation,
+    known: Vec<Endpoint>,
+    is_meant: impl Fn(&Connection) -> Result<(), String>,
+    attempts: &mut Vec<Attempt>,
+) -> Option<Connection> {
+    let (first, others) = known.split_at(known.len().min(1));
+    for batch in std::iter::once(first).chain(others.chunks(TRIED_AT_ONCE)) {
+        let tries = batch
+            .iter()
+            .map(|endpoint| async move { (endpoint.clone(), reach(invocation, endpoint).await) });
+        let mut tries: FuturesUnordered<_> = tries.collect();
+        while let Some((endpoint, reached)) = tries.next().await {
+            match reached.and_then(|connection| is_meant(&connection).map(|()| connection)) {
+                Ok(connection) => return Some(connection),
                 Err(why) => {
                     invocation.detail(&format!("{endpoint}: {why}"));
                     attempts.push(Attempt { endpoint, why });
@@ -146,7 +178,7 @@ pub async fn open_if_any(invocation: &Invocation) -> Result<Option<Connection>, 
             }
         }
     }
-    Err(NoConnection::AllDead(attempts).into())
+    None
 }
 
 /// As [`open_if_any`], for commands that found a cluster: a name that this home does not know yet
@@ -173,7 +205,7 @@ pub async fn open_spared(
 ) -> Option<Connection> {
     let contexts = read_contexts(invocation).ok()?;
     let context = contexts.contexts.get(cluster);
-    for endpoint in candidates(invocation, context) {
+    for endpoint in candidates(invocation, context).into_iter().take(SPARED_TRIES_MAX) {
         if let Ok(connection) = reach(invocation, &endpoint).await
             && matches(&connection.status, Some(cluster), context).is_ok()
             && !doomed.contains(&connection.status.node)
@@ -204,7 +236,9 @@ fn candidates(invocation: &Invocation, context: Option<&Context>) -> Vec<Endpoin
     let own = invocation.agent_socket();
     let mut found: Vec<Endpoint> =
         own.exists().then_some(Endpoint::Unix(own)).into_iter().collect();
-    for endpoint in context.into_iter().flat_map(|context| &context.connections) {
+    let kept =
+        context.into_iter().flat_map(|context| context.connections.iter().chain(&context.ways));
+    for endpoint in kept {
         if !found.contains(endpoint) {
             found.push(endpoint.clone());
         }
@@ -286,8 +320,9 @@ async fn dial(invocation: &Invocation, endpoint: &Endpoint) -> Result<Connection
     }
 }
 
-/// Moves the way that answered to the front. A list that cannot be written is no reason to fail.
-fn remember(invocation: &Invocation, contexts: &mut Contexts, connection: &Connection) {
+/// Moves the way that answered to the front, and learns those to the others. A list that cannot be
+/// written is no reason to fail.
+async fn remember(invocation: &Invocation, contexts: &mut Contexts, connection: &Connection) {
     let cluster = &connection.status.cluster;
     // A way that was named for one command is not kept: `context use --connect` keeps one.
     if invocation.connect.is_some() {
@@ -299,9 +334,12 @@ fn remember(invocation: &Invocation, contexts: &mut Contexts, connection: &Conne
     if own && !contexts.contexts.contains_key(cluster) {
         return;
     }
-    if contexts.remember(cluster, None, &connection.endpoint)
-        && let Err(error) = contexts.save(&invocation.home)
-    {
+    let mut is_new =
+        contexts.remember(cluster, Some(&connection.status.genesis), &connection.endpoint);
+    if let Some(context) = contexts.contexts.get_mut(cluster) {
+        is_new |= ways::refresh(invocation, context, connection).await;
+    }
+    if is_new && let Err(error) = contexts.save(&invocation.home) {
         invocation.detail(&crate::cli::error::with_causes(&error));
     }
 }

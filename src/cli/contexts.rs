@@ -42,6 +42,12 @@ pub struct Context {
     /// Tried in turn; the one that answered last is first.
     #[serde(default)]
     pub connections: Vec<Endpoint>,
+    /// Ways to members that this home did not make: tried when none of those answers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ways: Vec<Endpoint>,
+    /// How many updates the document held when those were learnt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ways_as_of: Option<u64>,
     /// What a later build says besides.
     #[serde(flatten)]
     pub rest: Map<String, Value>,
@@ -157,6 +163,7 @@ impl Contexts {
     pub fn forget(&mut self, cluster: &Name, endpoint: &Endpoint) {
         if let Some(context) = self.contexts.get_mut(cluster) {
             context.connections.retain(|known| known != endpoint);
+            context.ways.retain(|known| known != endpoint);
         }
     }
 

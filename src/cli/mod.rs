@@ -41,6 +41,7 @@ mod revive;
 pub mod secrets;
 pub mod terminal;
 pub mod tunnel;
+mod ways;
 
 /// Parses, runs, and says how it ended. Errors are printed here and nowhere else.
 pub fn main(words: impl IntoIterator<Item = OsString>) -> ExitCode {

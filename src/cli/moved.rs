@@ -1,48 +1,56 @@
-//! Machines that are not where they were: after a restart of its engine a container may have
-//! another's address. Their back-ends know.
+//! Machines that are not where they were, or of which this home was never told: after a restart of its
+//! engine a container may have another's address, and members make machines by themselves. Their
+//! back-ends know.
 
 use crate::agent::perform::settings::back_end_settings;
 use crate::cli::configuration;
+use crate::cli::contexts::Context;
 use crate::cli::endpoint::Endpoint;
 use crate::cli::invocation::Invocation;
+use crate::cli::ways::trust;
+use crate::cli::ways::way;
 use crate::compute;
 use crate::config::home::Home;
 use crate::config::schema::Config;
-use crate::model::machine::Access;
-use crate::model::machine::IntentId;
+use crate::model::cluster::ClusterId;
+use crate::model::machine::Machine;
 
-/// Where the machines of `endpoints` that a back-end made are by its word, when that is elsewhere.
-pub async fn moved(invocation: &Invocation, endpoints: &[Endpoint]) -> Vec<Endpoint> {
-    let Ok(loaded) = configuration::loaded(invocation, None) else { return Vec::new() };
+/// Where the machines of the cluster of `context` are by the word of their back-ends, as far as
+/// those are none of the `tried`.
+pub async fn moved(
+    invocation: &Invocation,
+    context: Option<&Context>,
+    tried: &[Endpoint],
+) -> Vec<Endpoint> {
+    let genesis = context.and_then(|context| context.genesis.as_ref());
+    let loaded = configuration::loaded(invocation, None);
+    let (Some(genesis), Ok(loaded)) = (genesis, loaded) else { return Vec::new() };
     let mut found = Vec::new();
-    for endpoint in endpoints {
-        if let Endpoint::Spawned { intent, .. } = endpoint
-            && let Some(place) = place(invocation, &loaded.config, *intent).await
-            && place != *endpoint
-        {
-            found.push(place);
+    for compute_type in loaded.config.compute_types.keys() {
+        let machines = list(invocation, &loaded.config, compute_type, genesis.cluster_id()).await;
+        for machine in machines.into_iter().filter(|machine| machine.running) {
+            let Some(access) = &machine.access else { continue };
+            let place = way(access, Some(machine.intent));
+            if !tried.contains(&place) {
+                trust(invocation, machine.intent, access);
+                found.push(place);
+            }
         }
     }
     found
 }
 
-async fn place(invocation: &Invocation, config: &Config, intent: IntentId) -> Option<Endpoint> {
+async fn list(
+    invocation: &Invocation,
+    config: &Config,
+    compute_type: &str,
+    cluster: ClusterId,
+) -> Vec<Machine> {
     let folder = Home::new(&invocation.home).machines_folder();
-    for name in config.compute_types.keys() {
-        let Ok(settings) = back_end_settings(config, name) else { continue };
-        let Ok(back_end) = compute::open(name, &settings, &folder) else { continue };
-        match back_end.find(intent).await {
-            Ok(Some(machine)) => match machine.access {
-                Some(Access::Ssh { destination, .. }) => {
-                    return Some(Endpoint::Spawned { intent, destination });
-                }
-                _ => return None,
-            },
-            Ok(None) => {}
-            Err(error) => {
-                invocation.detail(&format!("{name}: {}", crate::cli::error::with_causes(&error)));
-            }
-        }
-    }
-    None
+    let Ok(settings) = back_end_settings(config, compute_type) else { return Vec::new() };
+    let Ok(back_end) = compute::open(compute_type, &settings, &folder) else { return Vec::new() };
+    back_end.list(cluster).await.unwrap_or_else(|error| {
+        invocation.detail(&format!("{compute_type}: {}", crate::cli::error::with_causes(&error)));
+        Vec::new()
+    })
 }

@@ -50,6 +50,7 @@ pub(super) fn validate(config: &Config, modules: &ModuleVariables) -> Vec<Proble
     check.rules(config);
     check.fleet(config);
     check.backup(config);
+    check.hooks(config);
     check.problems
 }
 

@@ -1,4 +1,4 @@
-//! What types alone cannot say about rules and the fleet's bounds.
+//! What types alone cannot say about rules, the fleet's bounds and hooks.
 
 use crate::config::schema::Config;
 use crate::config::validate::Check;
@@ -13,6 +13,22 @@ const HOUR_MS: u64 = 3_600_000;
 const DAY_MS: u64 = 24 * HOUR_MS;
 
 impl Check {
+    /// Whether every hook does something and may take some time for it.
+    pub(super) fn hooks(&mut self, config: &Config) {
+        for (name, hook) in &config.hooks {
+            if let Err(error) = name.parse::<Name>() {
+                self.refuse(&["hooks", name], format!("a hook's name: {error}"));
+            }
+            if hook.command.trim().is_empty() {
+                self.refuse(&["hooks", name, "command"], "a hook needs a command".to_owned());
+            }
+            if !(1..=DAY_MS).contains(&hook.timeout_ms) {
+                let what = format!("{} is not between 1 and {DAY_MS}", hook.timeout_ms);
+                self.refuse(&["hooks", name, "timeout_ms"], what);
+            }
+        }
+    }
+
     /// Whether every rule can be kept and means what it says.
     pub(super) fn rules(&mut self, config: &Config) {
         for (name, rule) in &config.rules {
@@ -99,6 +115,20 @@ mod tests {
         match load(&Home::new(folder.path()), None, Some(layer)) {
             Ok(loaded) => loaded.warnings.iter().map(ToString::to_string).collect(),
             Err(error) => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn hooks_that_could_do_nothing_are_refused() {
+        let hook = json!({"event": "after_mesh", "command": "true", "timeout_ms": 5});
+        assert_eq!(told(&json!({"hooks": {"tell": hook}})), "");
+        for (hook, words) in [
+            (json!({"event": "after_mesh"}), "a hook needs a command"),
+            (json!({"command": "true", "timeout_ms": 0}), "0 is not between"),
+            (json!({"command": "true", "event": "never"}), "never"),
+        ] {
+            let told = told(&json!({"hooks": {"tell": hook}}));
+            assert!(told.contains(words), "{told}");
         }
     }
 

@@ -4,6 +4,7 @@ pub mod action;
 pub mod cluster;
 pub mod destination;
 pub mod facts;
+pub mod hook;
 pub mod identity;
 pub mod label;
 pub mod machine;

@@ -167,6 +167,11 @@ impl Site {
         }
     }
 
+    async fn authorized_keys(&self, compute_type: &str) -> Result<Vec<String>, Failure> {
+        let door = self.entrance.door();
+        self.performer.authorized_keys(compute_type, door.as_deref()).await
+    }
+
     async fn create(&self, job: &MachineJob) -> Result<Machine, Failure> {
         let name = &job.record.name;
         let compute = &self.computes[&job.record.compute_type];
@@ -176,7 +181,7 @@ impl Site {
             cluster: self.cluster_id,
             name: name.clone(),
             labels: job.record.labels.clone(),
-            authorized_keys: self.performer.authorized_keys(&job.record.compute_type).await?,
+            authorized_keys: self.authorized_keys(&job.record.compute_type).await?,
         };
         compute
             .create(&spec)

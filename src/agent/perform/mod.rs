@@ -7,6 +7,7 @@ pub mod door;
 mod entrance;
 pub mod founding;
 pub mod job;
+pub mod keys;
 pub mod local;
 mod login;
 pub mod make;

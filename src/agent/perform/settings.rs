@@ -25,6 +25,7 @@ use crate::config::home::Home;
 use crate::config::module::Modules;
 use crate::config::schema::Config;
 use crate::model::destination::Destination;
+use crate::model::identity::NodeId;
 use crate::model::name::Name;
 use crate::model::progress::Progress;
 use crate::ssh::sudo::SudoPassword;
@@ -43,6 +44,8 @@ pub struct PerformSettings {
     pub force: bool,
     /// The program that is put on machines: a static binary.
     pub binary: PathBuf,
+    /// The member that performs; none for a person's command.
+    pub member: Option<NodeId>,
 }
 
 /// Performs plans. Cheap to clone.
@@ -243,17 +246,17 @@ impl Performer {
         spawned_key_file(self.home())
     }
 
-    /// Public keys that may log in to a new machine of a compute type: raptor's own, made on first
-    /// use; none where nobody logs in.
+    /// The public key with which raptor logs in to machines of a compute type, made on first use;
+    /// none where nobody logs in.
     ///
     /// # Errors
     /// When it cannot be made.
-    pub async fn authorized_keys(&self, compute_type: &str) -> Result<Vec<String>, Failure> {
+    pub(super) async fn own_key(&self, compute_type: &str) -> Result<Option<String>, Failure> {
         let settings = self.inner.parts.config.compute_types.get(compute_type);
         if settings.is_some_and(|settings| settings.driver == LOCAL_DRIVER) {
-            return Ok(Vec::new());
+            return Ok(None);
         }
-        Ok(vec![own_public_key(self.home()).await?])
+        Ok(Some(own_public_key(self.home()).await?))
     }
 }
 

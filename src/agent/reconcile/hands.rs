@@ -18,12 +18,15 @@ use crate::agent::perform::local;
 use crate::agent::perform::settings::Parts;
 use crate::agent::perform::settings::PerformSettings;
 use crate::agent::perform::settings::Performer;
+use crate::agent::reconcile::telling::Turns;
 use crate::compute::Secrets;
 use crate::config::home::Home;
 use crate::config::module::Modules;
 use crate::config::path::Path;
 use crate::config::schema::Config;
 use crate::model::cluster::Genesis;
+use crate::model::hook::Event;
+use crate::model::identity::NodeId;
 use crate::model::machine::IntentId;
 use crate::model::machine::Machine;
 use crate::model::machine::MachineRecord;
@@ -50,7 +53,8 @@ pub(super) struct Hands {
     pub(super) genesis: Genesis,
     pub(super) door: Arc<dyn Door>,
     /// The home of this very agent.
-    own: Home,
+    pub(super) own: Home,
+    pub(super) turns: Arc<Turns>,
 }
 
 impl Hands {
@@ -59,11 +63,13 @@ impl Hands {
         home: &Home,
         own: &Home,
         genesis: Genesis,
+        me: NodeId,
         config: Config,
         modules: Modules,
         doors: Arc<dyn Doors>,
         door: Arc<dyn Door>,
         secrets: Secrets,
+        turns: Arc<Turns>,
         interrupt: watch::Receiver<bool>,
     ) -> Self {
         let settings = PerformSettings {
@@ -72,6 +78,7 @@ impl Hands {
             sudo_password: None,
             force: false,
             binary: OWN_PROGRAM.into(),
+            member: Some(me),
         };
         let performer = Performer::new(Parts {
             home: home.clone(),
@@ -84,11 +91,19 @@ impl Hands {
             progress: Arc::new(Silent),
             interrupt,
         });
-        Self { performer, genesis, door, own: own.clone() }
+        Self { performer, genesis, door, own: own.clone(), turns }
     }
 
     pub(super) fn performer(&self) -> &Performer {
         &self.performer
+    }
+
+    /// Lets the others' machines know this member's SSH key, once it drives a back-end to whose
+    /// machines one logs in; whether that is done.
+    pub(super) async fn publish_key(&self, compute_type: &str) -> bool {
+        let member = self.performer.settings().member;
+        let done = self.performer.publish_key(compute_type, member, self.door.as_ref()).await;
+        done.inspect_err(|error| tracing::debug!(cause = error.cause, "{}", error.step)).is_ok()
     }
 
     pub(super) async fn perform(&self, step: Step) -> Done {
@@ -135,24 +150,29 @@ impl Hands {
     async fn create(&self, intent: IntentId, record: &MachineRecord) -> Result<(), String> {
         let compute_type = &record.compute_type;
         let compute = self.performer.compute(compute_type).map_err(told)?;
+        let keys = self.performer.authorized_keys(compute_type, Some(self.door.as_ref())).await;
         let spec = MachineSpec {
             intent,
             cluster: self.genesis.cluster_id(),
             name: record.name.clone(),
             labels: record.labels.clone(),
-            authorized_keys: self.performer.authorized_keys(compute_type).await.map_err(told)?,
+            authorized_keys: keys.map_err(told)?,
         };
-        compute.create(&spec).await.map(drop).map_err(|error| chain(&error))
+        compute.create(&spec).await.map_err(|error| chain(&error))?;
+        self.tell(Event::AfterStartInstance, Some((intent, record)));
+        Ok(())
     }
 
     async fn enter(&self, intent: IntentId, record: MachineRecord) -> Result<(), String> {
-        let jobs = vec![job(intent, record)];
+        let jobs = vec![job(intent, record.clone())];
         let built = self.performer.build(jobs, Some(Arc::clone(&self.door)));
         let built = built.await.map_err(told)?;
-        match built.outcomes.into_iter().find_map(|outcome| outcome.failure) {
-            Some(failure) => Err(told(failure)),
-            None => Ok(()),
+        if let Some(failure) = built.outcomes.into_iter().find_map(|outcome| outcome.failure) {
+            return Err(told(failure));
         }
+        self.tell(Event::AfterSlave, Some((intent, &record)));
+        self.tell(Event::AfterAssimilate, Some((intent, &record)));
+        Ok(())
     }
 
     async fn destroy(&self, intent: IntentId, compute_type: &str) -> Result<(), String> {

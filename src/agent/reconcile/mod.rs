@@ -5,8 +5,10 @@
 
 pub mod backups;
 mod door;
+mod events;
 mod hands;
 pub mod sight;
+mod telling;
 mod visit;
 
 use std::collections::BTreeMap;
@@ -26,15 +28,18 @@ use crate::agent::perform::door::Doors;
 use crate::agent::reconcile::backups::BackupWish;
 use crate::agent::reconcile::backups::Keeper;
 use crate::agent::reconcile::door::OwnDoor;
+use crate::agent::reconcile::events::Events;
 use crate::agent::reconcile::hands::Done;
 use crate::agent::reconcile::hands::Hands;
 use crate::agent::reconcile::hands::kin_home;
 use crate::agent::reconcile::sight::Sight;
+use crate::agent::reconcile::telling::Turns;
 use crate::agent::vault::Vault;
 use crate::config::home::Home;
 use crate::config::load;
 use crate::config::module::Modules;
 use crate::model::cluster::Genesis;
+use crate::model::identity::NodeId;
 use crate::model::time::Moment;
 use crate::reconcile::fleet::executor::Executor;
 use crate::reconcile::fleet::executor::OrderId;
@@ -48,6 +53,9 @@ const IDLE_INTERVAL: Duration = Duration::from_secs(300);
 
 /// How often back-ends are asked whether they can be driven.
 const DRIVES_INTERVAL: Duration = Duration::from_secs(300);
+
+/// How soon it is tried again to write the key down with which this member logs in to machines.
+const KEY_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Least time between two looks: many changes make one.
 const LOOK_DELAY: Duration = Duration::from_millis(20);
@@ -138,6 +146,8 @@ impl Tender {
             sight: Sight::new(),
             hands: None,
             drives_at: Moment::START,
+            events: Events::default(),
+            turns: Arc::default(),
             reports,
             interrupt,
         };
@@ -180,6 +190,8 @@ struct Work {
     sight: Sight,
     hands: Option<Hands>,
     drives_at: Moment,
+    events: Events,
+    turns: Arc<Turns>,
     reports: mpsc::Sender<(OrderId, Done)>,
     interrupt: watch::Receiver<bool>,
 }
@@ -192,7 +204,7 @@ impl Work {
         let now = clock.now();
         let Some((view, plan)) = self.look(shared, now).await else { return BUSY_INTERVAL };
         if view.has_nothing_to_tend() {
-            return IDLE_INTERVAL;
+            return if self.events.is_unsteady() { BUSY_INTERVAL } else { IDLE_INTERVAL };
         }
         self.tell_drives(shared, now).await;
         if let Some(hands) = &self.hands {
@@ -205,23 +217,29 @@ impl Work {
                 });
             }
         }
-        let is_calm = plan.actions.is_empty() && plan.waits.is_empty();
+        let is_calm =
+            plan.actions.is_empty() && plan.waits.is_empty() && !self.events.is_unsteady();
         if is_calm && self.executor.busy().is_empty() { CALM_INTERVAL } else { BUSY_INTERVAL }
     }
 
     /// What is known and what follows from it; none while the agent cannot say.
     async fn look(&mut self, shared: &Shared, now: Moment) -> Option<(View, FleetPlan)> {
         let inputs = shared.handle.ask(Command::Fleet).await.ok()?;
+        let me = inputs.me;
+        let event = self.events.observe(now, me, &inputs.members);
         let view = self.sight.view(now, wall_clock(), inputs, self.executor.busy());
         if self.sight.config_changed() || self.hands.is_none() {
-            self.hands = self.open_hands(shared);
+            self.hands = self.open_hands(shared, me);
             self.drives_at = now;
+        }
+        if let (Some(event), Some(hands)) = (event, &self.hands) {
+            hands.tell(event, None);
         }
         let plan = reconcile(&view);
         Some((view, plan))
     }
 
-    fn open_hands(&mut self, shared: &Shared) -> Option<Hands> {
+    fn open_hands(&mut self, shared: &Shared, me: NodeId) -> Option<Hands> {
         let kin = kin_home(&shared.home);
         let loaded = Modules::load(&kin).and_then(|modules| {
             let loaded = load::load_with(&modules, &kin, None, Some(self.sight.config_layer()))?;
@@ -238,10 +256,20 @@ impl Work {
         let door = OwnDoor::open(shared.handle.clone());
         let (genesis, doors) = (shared.genesis.clone(), Arc::clone(&shared.doors));
         let (secrets, interrupt) = (shared.vault.source(), self.interrupt.clone());
-        let home = &shared.home;
-        let hands =
-            Hands::new(&kin, home, genesis, config, modules, doors, door, secrets, interrupt);
-        Some(hands)
+        let turns = Arc::clone(&self.turns);
+        Some(Hands::new(
+            &kin,
+            &shared.home,
+            genesis,
+            me,
+            config,
+            modules,
+            doors,
+            door,
+            secrets,
+            turns,
+            interrupt,
+        ))
     }
 
     /// Finds out what this machine can drive, and has the members told.
@@ -263,6 +291,9 @@ impl Work {
             match compute.check().await {
                 Ok(_) => {
                     let scope = compute.scope().await.unwrap_or_default();
+                    if !hands.publish_key(name).await {
+                        self.drives_at = now + KEY_INTERVAL;
+                    }
                     drives.insert(name.clone(), scope);
                 }
                 Err(error) => tracing::debug!(%error, "a back-end cannot be driven from here"),

@@ -22,6 +22,7 @@ pub mod destroy;
 pub mod evict;
 pub mod exec;
 pub mod forward;
+pub mod hook;
 pub mod install;
 pub mod join;
 pub mod members;
@@ -133,6 +134,7 @@ async fn dispatch(
         Command::Provider(command) => provider::run(invocation, command).await,
         Command::Plan(_) => plan::run(invocation).await,
         Command::Scale(arguments) => scale::run(invocation, arguments).await,
+        Command::Hook(arguments) => hook::run(invocation, &arguments).await,
         Command::Rule(command) => rule::run(invocation, command).await,
         Command::Install(arguments) => install::run(invocation, arguments).await,
         Command::Backup(arguments) => backup::run(invocation, arguments).await,

@@ -28,11 +28,17 @@ fn status(genesis: &Genesis) -> Value {
 }
 
 fn serve(socket: &Path, genesis: &Genesis) {
+    serve_with(socket, genesis, json!({}));
+}
+
+fn serve_with(socket: &Path, genesis: &Genesis, document: Value) -> tokio::task::JoinHandle<()> {
     std::fs::create_dir_all(socket.parent().unwrap()).unwrap();
     let listener = tokio::net::UnixListener::bind(socket).unwrap();
     let status = status(genesis);
-    let router = Router::new().route("/v1/status", get(|| async { Json(status) }));
-    tokio::spawn(async move { axum::serve(listener, router).await });
+    let router = Router::new()
+        .route("/v1/status", get(|| async { Json(status) }))
+        .route("/v1/document", get(|| async { Json(document) }));
+    tokio::spawn(async move { drop(axum::serve(listener, router).await) })
 }
 
 fn invocation(home: &Path, options: &[&str]) -> Invocation {
@@ -83,6 +89,38 @@ async fn dead_members_are_passed_over_and_the_one_that_answers_comes_first() {
     assert_eq!(connection.endpoint, unix(&alive));
     let contexts = Contexts::load(home.path()).unwrap();
     assert_eq!(contexts.contexts[&genesis.name].connections, [unix(&alive), unix(&dead)]);
+}
+
+#[tokio::test]
+async fn the_ways_to_machines_that_others_made_are_learnt_and_outlive_those_that_told_them() {
+    let home = tempfile::tempdir().unwrap();
+    let (known, other) = (home.path().join("known.sock"), home.path().join("b"));
+    let genesis = genesis("lab");
+    let record = |node: u64, home: &Path| {
+        json!({"name": "m", "compute_type": "local", "server_type": "bare",
+            "created_at": "2026-11-21T07:30:00Z", "node": key(node).node_id(),
+            "access": {"kind": "local", "home": home}})
+    };
+    // One is a member, and one is only on its way.
+    let document = json!({
+        "members": {key(1).node_id().to_string(): {"name": "m"}},
+        "machines": {"aaaaaaaaaaaaaaaa": record(1, &other),
+            "bbbbbbbbbbbbbbbb": record(2, Path::new("/nowhere"))},
+    });
+    let told = serve_with(&known, &genesis, document);
+    let mut contexts = Contexts::default();
+    contexts.remember(&genesis.name, None, &unix(&known));
+    contexts.save(home.path()).unwrap();
+    open(&invocation(home.path(), &[])).await.unwrap();
+    let learnt = Contexts::load(home.path()).unwrap().contexts[&genesis.name].clone();
+    assert_eq!(learnt.ways, [unix(&other.join("agent/agent.sock"))]);
+    assert_eq!(learnt.genesis, Some(genesis.clone()));
+
+    told.abort();
+    std::fs::remove_file(&known).unwrap();
+    serve(&other.join("agent/agent.sock"), &genesis);
+    let connection = open(&invocation(home.path(), &[])).await.unwrap();
+    assert_eq!(connection.endpoint, unix(&other.join("agent/agent.sock")));
 }
 
 #[tokio::test]

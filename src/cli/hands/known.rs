@@ -11,7 +11,6 @@ use crate::agent::perform::job;
 use crate::cli::connection;
 use crate::cli::connection::Connection;
 use crate::cli::endpoint::Endpoint;
-use crate::cli::endpoint::SshWay;
 use crate::cli::error::CliError;
 use crate::cli::error::Kind;
 use crate::cli::hands::config_of;
@@ -19,6 +18,7 @@ use crate::cli::invocation::Invocation;
 use crate::cli::perform::Request;
 use crate::cli::revive::revive;
 use crate::cli::secrets;
+use crate::cli::ways::way;
 use crate::compute;
 use crate::compute::Secrets;
 use crate::config::home::Home;
@@ -245,7 +245,8 @@ fn known_member(member: &Member, now: Timestamp) -> (NodeId, KnownMember) {
 }
 
 /// The document's machines; a record that cannot be read is passed over.
-fn machines(document: &Value) -> MachineRecords {
+#[must_use]
+pub fn machines(document: &Value) -> MachineRecords {
     let entries = document.get("machines").and_then(Value::as_object);
     entries
         .into_iter()
@@ -300,22 +301,5 @@ fn forget_keys(invocation: &Invocation, intent: IntentId, destination: &Destinat
         if let Err(error) = known.forget(&name) {
             invocation.detail(&format!("{name} stays in the known hosts: {error}"));
         }
-    }
-}
-
-/// `made` is the wish for a machine that a back-end made.
-fn way(access: &Access, made: Option<IntentId>) -> Endpoint {
-    match access {
-        Access::Local { home } => Endpoint::Unix(Home::new(home).socket_file()),
-        Access::Ssh { destination, via, identity_file, host_keys } => match made {
-            Some(intent) if !host_keys.is_empty() => {
-                Endpoint::Spawned { intent, destination: destination.clone() }
-            }
-            _ => Endpoint::Ssh(SshWay {
-                destination: destination.clone(),
-                via: via.clone(),
-                identity_file: identity_file.clone(),
-            }),
-        },
     }
 }

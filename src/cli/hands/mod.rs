@@ -3,7 +3,8 @@
 
 pub mod back_ends;
 mod entering;
-mod known;
+mod events;
+pub(in crate::cli) mod known;
 mod own_machine;
 
 use std::path::PathBuf;
@@ -252,6 +253,7 @@ pub async fn perform(
     if known.connection.is_none() {
         tell_recovery_key(invocation, &built).await;
     }
+    events::tell(invocation, &known.config.hooks, &built.outcomes).await;
     let members = match &built.door {
         // Who shows them asks again, and says why when nobody answers.
         Some(door) => door.members().await.ok(),
@@ -283,6 +285,7 @@ fn settings(invocation: &Invocation, known: &Known, request: &Request) -> Perfor
         sudo_password: invocation.sudo_password.clone(),
         force: false,
         binary: PathBuf::from(OWN_PROGRAM),
+        member: None,
     };
     match request {
         Request::Slave(request) => {

@@ -15,6 +15,7 @@ use crate::config::schema::sections::{
     BackupConfig, ClusterConfig, DnsConfig, MembershipConfig, MeshConfig, ProvisionConfig,
     SpawnConfig, SshConfig,
 };
+use crate::model::hook::Hooks;
 use crate::model::rule::FleetLimits;
 use crate::model::rule::Rules;
 
@@ -58,6 +59,8 @@ pub struct Config {
     pub fleet: FleetLimits,
     /// Backups that the members make by themselves, and the places of `raptor backup`.
     pub backup: BackupConfig,
+    /// Commands for when something has happened, by name.
+    pub hooks: Hooks,
     /// Your own values: kept, replicated, and never looked at by raptor.
     pub user: Map<String, Value>,
 }
@@ -81,6 +84,7 @@ impl Default for Config {
             rules: Rules::new(),
             fleet: FleetLimits::default(),
             backup: BackupConfig::default(),
+            hooks: Hooks::new(),
             user: Map::new(),
         }
     }

@@ -161,16 +161,17 @@ fn member_state(
     braked: bool,
 ) -> State {
     let is_tended = record.is_some_and(|record| record.upkeep.lease.is_some());
+    let stands_still = record.is_some_and(|record| record.upkeep.stopped_at.is_some());
     match member.status {
         Status::Alive => State::Alive,
         Status::Suspect => State::Suspect,
-        Status::Booting if is_tended || !view.is_missing(member) => State::Coming,
+        Status::Booting if is_tended => State::Coming,
+        Status::Booting if !stands_still && !view.is_missing(member) => State::Coming,
         Status::Booting | Status::Failed | Status::Left => {
             let millis = if braked { view.limits.brake_ms } else { view.limits.replace_after_ms };
             let left = Duration::from_millis(millis).saturating_sub(member.status_for);
             let held = record.map(|record| holds_for(view, member, record)).unwrap_or_default();
             let (left, answers) = (left.max(held), !held.is_zero());
-            let stands_still = record.is_some_and(|record| record.upkeep.stopped_at.is_some());
             if stands_still || left.is_zero() {
                 State::Dead
             } else {

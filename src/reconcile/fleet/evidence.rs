@@ -40,12 +40,23 @@ pub(super) fn gather(draft: &mut Draft<'_>) {
                     draft.push(by, act, None, "its member answers again");
                 }
             }
+            State::Coming if !is_noted && is_overdue(draft, &unit, record) => {
+                ask(draft, &unit, intent, record, &mut asked);
+            }
             State::Unsure { .. } | State::Dead if !is_noted => {
                 ask(draft, &unit, intent, record, &mut asked);
             }
             _ => {}
         }
     }
+}
+
+/// Whether a machine that nobody makes any more has not been heard of for so long that it may have
+/// died before this member could: one that started again has seen nobody yet.
+fn is_overdue(draft: &Draft<'_>, unit: &Unit<'_>, record: &MachineRecord) -> bool {
+    let patience = Duration::from_millis(draft.view.limits.replace_after_ms);
+    let unheard = unit.member.filter(|_| record.upkeep.lease.is_none());
+    unheard.is_some_and(|member| member.status_for >= patience)
 }
 
 fn ask(

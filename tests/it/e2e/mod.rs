@@ -10,6 +10,7 @@ mod crash;
 mod doors;
 mod entering;
 mod fleet;
+mod hooks;
 mod hosts;
 mod leaving;
 mod local;

@@ -1,5 +1,6 @@
 //! A pair whose network is cut: each member in a network namespace of its own.
 
+mod chaos;
 mod clear;
 mod external;
 mod interface;

@@ -1,13 +1,17 @@
 //! One simulated machine: its key and disk, and the agent that runs on it, or does not.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
+use std::collections::VecDeque;
+use std::rc::Rc;
 use std::sync::Mutex;
 
 use raptor::agent::reconcile::sight::FleetInputs;
 use raptor::agent::reconcile::sight::Sight;
 use raptor::config::document::Document;
 use raptor::config::document::blob::Blob;
+use raptor::config::document::versions::Versions;
 use raptor::gossip::core::Gossip;
 use raptor::gossip::settings::GossipSettings;
 use raptor::model::cluster::Genesis;
@@ -53,7 +57,20 @@ pub struct Agent {
     /// Blobs that are written and not on the disk yet.
     pub unsaved: usize,
     /// The document's records as they were read last, and at how many blobs.
-    cache: Option<(usize, Records)>,
+    cache: Option<(usize, Rc<Records>)>,
+}
+
+/// Documents whose records are kept.
+const READ_MAX: usize = 8;
+
+thread_local! {
+    /// The documents that were read last in this thread's world, and their records.
+    static READ: RefCell<VecDeque<(Versions, Rc<Records>)>> = const { RefCell::new(VecDeque::new()) };
+}
+
+/// Another world begins in this thread.
+pub fn forget_records() {
+    READ.with_borrow_mut(VecDeque::clear);
 }
 
 /// The document's records.
@@ -139,6 +156,20 @@ impl Agent {
     pub fn records(&mut self) -> &Records {
         let count = self.document.blobs().len();
         if self.cache.as_ref().is_none_or(|(at, _)| *at != count) {
+            self.cache = Some((count, self.read()));
+        }
+        &self.cache.as_ref().unwrap().1
+    }
+
+    /// The document's records as another agent may have read them already: agents mostly agree, and
+    /// reading them is most of the simulation's work.
+    fn read(&self) -> Rc<Records> {
+        let versions = self.document.versions();
+        let known = READ.with_borrow(|read| {
+            let found = read.iter().find(|(at, _)| *at == versions);
+            found.map(|(_, records)| Rc::clone(records))
+        });
+        known.unwrap_or_else(|| {
             let admissions = self.document.admissions();
             let (evicted, members): (BTreeMap<_, _>, BTreeMap<_, _>) =
                 admissions.into_iter().partition(|(_, admission)| admission.evicted);
@@ -149,9 +180,13 @@ impl Agent {
                 evicted: evicted.into_keys().collect(),
                 config: self.document.config_layer(),
             };
-            self.cache = Some((count, records));
-        }
-        &self.cache.as_ref().unwrap().1
+            let records = Rc::new(records);
+            READ.with_borrow_mut(|read| {
+                read.truncate(READ_MAX - 1);
+                read.push_front((versions, Rc::clone(&records)));
+            });
+            records
+        })
     }
 
     /// What the event loop of a real agent would tell.

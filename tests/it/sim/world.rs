@@ -23,6 +23,7 @@ use crate::sim::back_end::BackEnd;
 use crate::sim::hands::Work;
 use crate::sim::machine::CLOUD;
 use crate::sim::machine::Machine;
+use crate::sim::machine::forget_records;
 use crate::sim::machine::key;
 use crate::sim::network::Mail;
 use crate::sim::weather::Weather;
@@ -93,6 +94,7 @@ pub struct World {
 
 impl World {
     pub fn new(seed: u64, fault: Option<Fault>) -> Self {
+        forget_records();
         let mut random = SmallRng::seed_from_u64(seed);
         let founder = key(0).node_id();
         let genesis = Genesis { founder, nonce: 1, name: "sim".parse().unwrap() };

@@ -2,6 +2,7 @@
 //! hosts and networks that the test itself made and takes away again.
 #![allow(dead_code, reason = "a harness is whole before every part of it has a user")]
 
+pub mod arena;
 pub mod container;
 pub mod docker;
 pub mod internet;

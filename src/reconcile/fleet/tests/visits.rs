@@ -78,11 +78,32 @@ fn a_machine_that_nobody_hears_of_is_taken_in_again() {
     assert_eq!(story.lines(), [waiting]);
     let expected = "take over the making of local-4 (rule default: it was made, and nobody hears \
                     of it)";
-    assert_eq!(unheard_of(61).lines(), [expected]);
-    assert!(all_agree(3, || unheard_of(61)));
+    assert_eq!(unheard_of(61).lines()[0], expected);
+    let makes = |by: u8| unheard_of(61).seen_by(by).own_lines().contains(&expected.to_owned());
+    assert_eq!((1..=3).filter(|by| makes(*by)).count(), 1);
     // A person's own is theirs to finish.
     let mut story = unheard_of(61);
     story.record(4).upkeep.rule = None;
     assert_eq!(waits(&story), [WhyNot::HeldByPerson]);
-    assert_eq!(story.own_lines(), none());
+    assert!(!story.lines().iter().any(|line| line.starts_with("take over")));
+}
+
+#[test]
+fn one_that_died_before_this_member_heard_of_it_is_dead_when_it_stands_still() {
+    // Whoever made it: this member has just started again, and the other died since.
+    let story = |by: u8, seconds| {
+        let mut story = unheard_of(seconds).seen_by(by);
+        story.record(4).upkeep.rule = None;
+        story.list(4, false);
+        story.0.listings.get_mut("local").unwrap().age = SECOND;
+        story
+    };
+    let noted = |seconds| {
+        let lines = (1..=3).flat_map(|by| story(by, seconds).own_lines());
+        lines.filter(|line| line.starts_with("note that local-4 stands still")).count()
+    };
+    assert_eq!((noted(20), noted(31)), (0, 1));
+    let mut story = story(1, 31);
+    story.record(4).upkeep.stopped_at = Some(NOW);
+    assert_eq!(wished(&story), 1);
 }

@@ -13,6 +13,7 @@ mod plugin;
 mod refusals;
 mod reviving;
 mod slave;
+mod survivors;
 mod systemd;
 mod trust;
 mod vagrant;
