@@ -102,9 +102,13 @@ fn strike(arena: &Arena, random: &mut SmallRng, fault: Fault, there: &BTreeSet<S
         }
         Fault::Hang => {
             let stopped = some(random, there, there.len() - 1);
-            stopped.iter().for_each(|name| arena.signal(name, Signal::STOP));
+            for name in &stopped {
+                arena.signal(name, Signal::STOP);
+            }
             pass(moment);
-            stopped.iter().for_each(|name| arena.signal(name, Signal::CONT));
+            for name in &stopped {
+                arena.signal(name, Signal::CONT);
+            }
         }
     }
 }
