@@ -177,6 +177,19 @@ impl Sandbox {
         });
     }
 
+    /// Waits until the agent of the local machine `name` calls `count` members alive and knows where
+    /// each of them is.
+    pub fn wait_for_view(&self, name: &str, count: usize) {
+        wait_until(CONVERGENCE_LIMIT, &format!("{count} alive by the word of {name}"), || {
+            let run = self.raptor_at(name, ["members", "-o", "json"]).run();
+            let members: Vec<Value> = serde_json::from_str(&run.stdout).unwrap_or_default();
+            let is_known =
+                |member: &&Value| member["status"] == "alive" && member["endpoints"][0].is_string();
+            let known = members.iter().filter(is_known).count();
+            if known == count { Ok(()) } else { Err(format!("{members:?}")) }
+        });
+    }
+
     /// Waits until the document of the local machine `name` has `expected` at `path` of its
     /// configuration; `null` means that nothing is there.
     pub fn wait_for_value(&self, name: &str, path: &str, expected: &Value) {

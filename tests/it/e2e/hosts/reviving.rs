@@ -56,7 +56,7 @@ fn a_member_whose_disk_is_full_says_so_and_goes_on_when_there_is_room() {
     set_on(&full, "server_types.early.modules", &json!([]));
     full.sh("cat /dev/zero >/var/lib/raptor/fill 2>/dev/null || true");
     let large = format!("\"{}\"", "x".repeat(100_000));
-    let words = ["raptor", "config", "set", "fleet.note", &large];
+    let words = ["raptor", "config", "set", "user.note", &large];
     let refused = full.try_input(&words, b"");
     let told = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(!refused.status.success() && told.contains("No space left"), "{told}");
