@@ -1,4 +1,5 @@
 use crate::model::machine::MachineRecord;
+use crate::model::member::Status;
 use crate::model::upkeep::Retirement;
 use crate::reconcile::fleet::reconcile;
 use crate::reconcile::fleet::testing::NOW;
@@ -109,6 +110,21 @@ fn what_cannot_be_made_is_taken_away_and_leaves_its_failure() {
     assert_eq!(work.failed(), "create");
     assert_eq!(work.failed(), "destroy");
     assert_eq!(work.done(), "write: retire local-7: no room");
+}
+
+#[test]
+fn what_became_a_member_and_failed_is_marked_before_it_is_put_out() {
+    let mut work = held();
+    let mut member = work.story.0.members[&node(2)].clone();
+    member.status = Status::Booting;
+    work.story.0.members.insert(node(7), member);
+    work.story.record(7).node = Some(node(7));
+    assert_eq!(work.done(), "create");
+    assert_eq!(work.failed(), "enter");
+    assert_eq!(work.done(), "write: retire local-7: no room");
+    assert_eq!(work.done(), "evict");
+    assert_eq!(work.done(), "destroy");
+    assert_eq!(work.done(), "write: machine local-7 is gone: no room");
 }
 
 #[test]

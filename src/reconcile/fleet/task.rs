@@ -23,7 +23,8 @@ enum Stage {
     Destroying,
     /// It is written down that it is gone.
     Burying,
-    /// It could not be given back: it is written down that it is to go.
+    /// It is written down that it is to go: before its member is taken out, or because it could not
+    /// be given back.
     Marking,
 }
 
@@ -83,6 +84,10 @@ impl Task {
     /// Goes on from the outcome of the step that was under way.
     pub(super) fn finished(&mut self, outcome: &Outcome) -> Next {
         match (self.stage, outcome) {
+            (Stage::Marking, Outcome::Done) if self.node.is_some() && !self.is_marked => {
+                self.is_marked = true;
+                self.stage = Stage::Evicting;
+            }
             (Stage::Releasing | Stage::Burying | Stage::Marking, _) => return Next::End,
             (Stage::Creating, Outcome::Done) => self.stage = Stage::Entering,
             (Stage::Entering, Outcome::Done) => self.stage = Stage::Releasing,
@@ -119,7 +124,8 @@ impl Task {
         if self.stage == Stage::Destroying && self.node.is_none() {
             self.node = view.machines.get(&intent).and_then(|record| record.node);
             if self.node.is_some_and(|node| view.members.contains_key(&node)) {
-                self.stage = Stage::Evicting;
+                // Put out and still there it would pass for one that a person put out.
+                self.stage = if self.is_marked { Stage::Evicting } else { Stage::Marking };
             }
         }
         let compute_type = self.compute_type.clone();
