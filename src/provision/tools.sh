@@ -126,8 +126,17 @@ setsid sh -c 'echo \$\$ >/run/$1.pid; while :; do $2; sleep 1; done' \\
   </dev/null >>/var/log/raptor/$1.log 2>&1 8>&- &
 BOOT
       chmod 755 "$boot/$1"
-      [ -n "$RAPTOR_ROOT" ] || "$boot/$1" ;;
+      [ -n "$RAPTOR_ROOT" ] || { "$boot/$1"; wait_until_kept "$1"; } ;;
   esac
+}
+# wait_until_kept NAME: what was just begun has a number only a moment later; 5 s at most.
+wait_until_kept() {
+  tries=0
+  until is_kept "$1"; do
+    tries=$((tries + 1))
+    [ "$tries" -lt 100 ] || { echo "$1 does not come up" >&2; return 1; }
+    sleep 0.05 2>/dev/null || sleep 1
+  done
 }
 # is_kept NAME: whether it runs.
 is_kept() {
