@@ -1,7 +1,5 @@
 //! HTTP as every place on the web needs it: bounded, without redirects, credentials over TLS alone.
 
-use std::net::IpAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, Url};
@@ -9,8 +7,8 @@ use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, Url};
 use crate::backup::credentials::Credentials;
 use crate::backup::error::StoreError;
 use crate::backup::keep::ARCHIVE_SIZE_MAX;
-
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
+use crate::compute::cloud::web;
+use crate::model::cause::innermost;
 
 /// How long nothing may come before a place counts as gone.
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(60);
@@ -41,7 +39,7 @@ impl Web {
             base.set_path(&format!("{}/", base.path()));
         }
         let refuse = |why: String| StoreError::new(base.as_str(), "use this address", why);
-        let is_here = is_loopback(&base);
+        let is_here = web::is_loopback(&base);
         if credentials.is_some() && base.scheme() != "https" && !is_here {
             return Err(refuse(
                 "credentials go over TLS alone: name an https:// address".to_owned(),
@@ -113,37 +111,7 @@ impl Web {
     }
 }
 
-fn innermost(error: &dyn std::error::Error) -> String {
-    let mut cause = error;
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
-    cause.to_string()
-}
-
-fn is_loopback(url: &Url) -> bool {
-    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
-    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
-}
-
-/// TLS with the roots of Mozilla's programme, which the binary carries.
-fn client(is_here: bool) -> Result<Client, String> {
-    let roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let tls = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| error.to_string())?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    let mut builder = Client::builder()
-        .tls_backend_preconfigured(tls)
-        .user_agent(concat!("raptor/", env!("CARGO_PKG_VERSION")))
-        .connect_timeout(CONNECT_TIMEOUT)
-        .read_timeout(SILENCE_TIMEOUT)
-        // A redirect could lead the credentials elsewhere.
-        .redirect(reqwest::redirect::Policy::none());
-    if is_here {
-        builder = builder.no_proxy();
-    }
-    builder.build().map_err(|error| error.to_string())
+fn client(stays_here: bool) -> Result<Client, String> {
+    let builder = web::client(stays_here).map_err(|error| error.to_string())?;
+    builder.read_timeout(SILENCE_TIMEOUT).build().map_err(|error| error.to_string())
 }

@@ -21,6 +21,7 @@ pub(crate) mod secret;
 pub mod settings;
 mod user_data;
 mod vultr;
+pub(crate) mod web;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -2,7 +2,6 @@
 
 mod looking;
 
-use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +26,7 @@ use crate::agent::api::TicketRow;
 use crate::agent::api::WriteRequest;
 use crate::http::exec_events::ExecEvents;
 use crate::http::socket_path::SocketPath;
+use crate::model::cause::innermost;
 use crate::model::member::Member;
 use crate::reconcile::fleet::plan::FleetPlan;
 
@@ -98,15 +98,6 @@ impl ClientError {
     pub(crate) fn broken_off(request: &str, error: &reqwest::Error) -> Self {
         Self::BrokenOff { request: request.to_owned(), why: innermost(error) }
     }
-}
-
-/// The innermost cause: the layers above it repeat what the request was.
-fn innermost(error: &dyn Error) -> String {
-    let mut cause = error;
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
-    cause.to_string()
 }
 
 /// TLS that trusts nobody: a socket needs none, and the system's roots need not be read for it.

@@ -1,6 +1,7 @@
 //! Floor 0: the plain words every room speaks. No I/O, no clock, no randomness of its own.
 
 pub mod action;
+pub mod cause;
 pub mod cluster;
 pub mod destination;
 pub mod facts;

@@ -10,9 +10,9 @@ use crate::agent::core::Core;
 use crate::agent::core::not_synced;
 use crate::agent::error::AgentError;
 use crate::agent::reconcile::sight::FleetInputs;
+use crate::agent::reconcile::sight::seen_member;
 use crate::model::facts::Facts;
 use crate::model::machine::IntentId;
-use crate::model::member::Status;
 use crate::model::time::Moment;
 use crate::reconcile::fleet::view::SeenMember;
 
@@ -30,23 +30,13 @@ impl Core {
         let statuses = self.parts.gossip.statuses();
         let members = self.roster().members.iter().map(|(node, admission)| {
             let facts = self.parts.gossip.facts(*node);
-            let (status, since) = match statuses.get(node) {
-                _ if *node == me => (Status::Alive, Moment::START),
-                Some(seen) => *seen,
-                None => (Status::Booting, now),
-            };
             let told = |word: fn(&Facts) -> &String| facts.map(word).cloned().unwrap_or_default();
             let seen = SeenMember {
-                name: admission.name.clone(),
-                role: admission.role,
-                status,
-                status_for: now.since(since),
-                added_at: admission.added_at,
-                intent: admission.rest.get("intent").and_then(|id| id.as_str()?.parse().ok()),
                 compute_type: told(|facts| &facts.compute_type),
                 server_type: told(|facts| &facts.server_type),
                 labels: facts.map(|facts| facts.labels.clone()).unwrap_or_default(),
                 drives: facts.and_then(drives_of),
+                ..seen_member(me, *node, admission, &statuses, now)
             };
             (*node, seen)
         });

@@ -7,13 +7,16 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::config::document::views::Admission;
 use crate::config::layers::strip;
 use crate::config::schema::Config;
 use crate::model::identity::NodeId;
+use crate::model::label::Labels;
 use crate::model::machine::IntentId;
 use crate::model::machine::Machine;
 use crate::model::machine::MachineRecords;
 use crate::model::machine::Tombstones;
+use crate::model::member::Status;
 use crate::model::name::Name;
 use crate::model::time::Moment;
 use crate::model::time::Timestamp;
@@ -38,6 +41,35 @@ pub struct FleetInputs {
     pub config: Value,
     /// Why this member does not know enough to act.
     pub half_knowledge: Option<String>,
+}
+
+/// The member `node` as the document admitted it and as membership sees it from `me`. What it says
+/// of itself is left empty.
+#[must_use]
+pub fn seen_member(
+    me: NodeId,
+    node: NodeId,
+    admission: &Admission,
+    statuses: &BTreeMap<NodeId, (Status, Moment)>,
+    now: Moment,
+) -> SeenMember {
+    let (status, since) = match statuses.get(&node) {
+        _ if node == me => (Status::Alive, Moment::START),
+        Some(seen) => *seen,
+        None => (Status::Booting, now),
+    };
+    SeenMember {
+        name: admission.name.clone(),
+        role: admission.role,
+        status,
+        status_for: now.since(since),
+        added_at: admission.added_at,
+        intent: admission.rest.get("intent").and_then(|id| id.as_str()?.parse().ok()),
+        compute_type: String::new(),
+        server_type: String::new(),
+        labels: Labels::new(),
+        drives: None,
+    }
 }
 
 /// A back-end's last list.

@@ -1,7 +1,6 @@
 //! The one HTTP client of all clouds: it signs, waits its turn, asks again where that is harmless,
 //! and turns refusals into causes.
 
-use std::error::Error;
 use std::sync::Arc;
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -22,15 +21,14 @@ use crate::compute::cloud::secret::Environment;
 use crate::compute::cloud::secret::Secret;
 use crate::compute::cloud::secret::token;
 use crate::compute::cloud::settings::CloudSettings;
-use crate::compute::cloud::settings::is_loopback;
+use crate::compute::cloud::web;
+use crate::model::cause::innermost;
 
 /// Longest answer that is read: a page of the longest lists has some hundred KiB.
 const ANSWER_SIZE_MAX: usize = 16 * 1024 * 1024;
 
 /// Pages of one list that are followed.
 const PAGES_MAX: u32 = 500;
-
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// One request.
 #[derive(Debug, Clone)]
@@ -277,24 +275,9 @@ impl Client {
     }
 }
 
-/// TLS with the roots of Mozilla's programme, which the binary carries: a bare machine has none.
 fn http_client(base: &str) -> Result<reqwest::Client, String> {
-    let roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let tls = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| error.to_string())?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    let mut builder = reqwest::Client::builder()
-        .tls_backend_preconfigured(tls)
-        .user_agent(concat!("raptor/", env!("CARGO_PKG_VERSION")))
-        .connect_timeout(CONNECT_TIMEOUT)
-        // A redirect could lead the token elsewhere.
-        .redirect(reqwest::redirect::Policy::none());
-    if Url::parse(base).is_ok_and(|url| is_loopback(&url)) {
-        builder = builder.no_proxy();
-    }
+    let stays_here = Url::parse(base).is_ok_and(|url| web::is_loopback(&url));
+    let builder = web::client(stays_here).map_err(|error| error.to_string())?;
     builder.build().map_err(|error| words(&error))
 }
 
@@ -329,14 +312,10 @@ async fn read_bounded(mut response: reqwest::Response) -> Result<Vec<u8>, String
 
 /// An error and its causes in one line, without the address: its query may say too much.
 fn words(error: &reqwest::Error) -> String {
-    let mut last: &dyn Error = error;
-    while let Some(source) = last.source() {
-        last = source;
-    }
     if error.is_timeout() {
         "it took too long".to_owned()
     } else {
-        refusal::one_line(&last.to_string())
+        refusal::one_line(&innermost(error))
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::compute::cloud::web::is_loopback;
 use crate::compute::error::Cause;
 
 /// As the configuration gives them.
@@ -68,13 +69,6 @@ impl CloudSettings {
         }
         Ok(())
     }
-}
-
-/// Whether an address leads no further than this computer.
-pub(super) fn is_loopback(url: &reqwest::Url) -> bool {
-    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
-    host == "localhost"
-        || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 #[cfg(test)]

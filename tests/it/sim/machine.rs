@@ -9,6 +9,7 @@ use std::sync::Mutex;
 
 use raptor::agent::reconcile::sight::FleetInputs;
 use raptor::agent::reconcile::sight::Sight;
+use raptor::agent::reconcile::sight::seen_member;
 use raptor::config::document::Document;
 use raptor::config::document::blob::Blob;
 use raptor::config::document::versions::Versions;
@@ -19,7 +20,6 @@ use raptor::model::identity::NodeId;
 use raptor::model::identity::SecretKey;
 use raptor::model::machine::MachineRecords;
 use raptor::model::machine::Tombstones;
-use raptor::model::member::Status;
 use raptor::model::time::Moment;
 use raptor::model::time::Timestamp;
 use raptor::reconcile::fleet::executor::Executor;
@@ -197,22 +197,11 @@ impl Agent {
             .members
             .iter()
             .map(|(node, admission)| {
-                let (status, since) = match statuses.get(node) {
-                    _ if *node == me => (Status::Alive, Moment::START),
-                    Some(seen) => *seen,
-                    None => (Status::Booting, now),
-                };
                 let seen = SeenMember {
-                    name: admission.name.clone(),
-                    role: admission.role,
-                    status,
-                    status_for: now.since(since),
-                    added_at: admission.added_at,
-                    intent: admission.rest.get("intent").and_then(|id| id.as_str()?.parse().ok()),
                     compute_type: CLOUD.to_owned(),
                     server_type: "headless".to_owned(),
-                    labels: BTreeMap::new(),
                     drives: Some(BTreeMap::from([(CLOUD.to_owned(), CLOUD.to_owned())])),
+                    ..seen_member(me, *node, admission, &statuses, now)
                 };
                 (*node, seen)
             })
