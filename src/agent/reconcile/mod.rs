@@ -5,13 +5,13 @@
 
 pub mod backups;
 mod door;
+mod drives;
 mod events;
 mod hands;
 pub mod sight;
 mod telling;
 mod visit;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,6 +28,7 @@ use crate::agent::perform::door::Doors;
 use crate::agent::reconcile::backups::BackupWish;
 use crate::agent::reconcile::backups::Keeper;
 use crate::agent::reconcile::door::OwnDoor;
+use crate::agent::reconcile::drives::Drives;
 use crate::agent::reconcile::events::Events;
 use crate::agent::reconcile::hands::Done;
 use crate::agent::reconcile::hands::Hands;
@@ -50,12 +51,6 @@ use crate::reconcile::fleet::reconcile;
 const BUSY_INTERVAL: Duration = Duration::from_secs(1);
 const CALM_INTERVAL: Duration = Duration::from_secs(15);
 const IDLE_INTERVAL: Duration = Duration::from_secs(300);
-
-/// How often back-ends are asked whether they can be driven.
-const DRIVES_INTERVAL: Duration = Duration::from_secs(300);
-
-/// How soon it is tried again to write the key down with which this member logs in to machines.
-const KEY_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Least time between two looks: many changes make one.
 const LOOK_DELAY: Duration = Duration::from_millis(20);
@@ -145,7 +140,7 @@ impl Tender {
             executor: Executor::new(CONCURRENT),
             sight: Sight::new(),
             hands: None,
-            drives_at: Moment::START,
+            drives: Drives::new(),
             events: Events::default(),
             turns: Arc::default(),
             reports,
@@ -189,7 +184,7 @@ struct Work {
     executor: Executor,
     sight: Sight,
     hands: Option<Hands>,
-    drives_at: Moment,
+    drives: Drives,
     events: Events,
     turns: Arc<Turns>,
     reports: mpsc::Sender<(OrderId, Done)>,
@@ -206,8 +201,9 @@ impl Work {
         if view.has_nothing_to_tend() {
             return if self.events.is_unsteady() { BUSY_INTERVAL } else { IDLE_INTERVAL };
         }
-        self.tell_drives(shared, now).await;
         if let Some(hands) = &self.hands {
+            let is_local = kin_home(&shared.home) != shared.home;
+            self.drives.tend(now, &shared.handle, hands, is_local);
             for order in self.executor.advance(now, &view, &plan) {
                 tracing::info!(step = ?order.step, "fleet: begun");
                 let (hands, reports) = (hands.clone(), self.reports.clone());
@@ -230,7 +226,7 @@ impl Work {
         let view = self.sight.view(now, wall_clock(), inputs, self.executor.busy());
         if self.sight.config_changed() || self.hands.is_none() {
             self.hands = self.open_hands(shared, me);
-            self.drives_at = now;
+            self.drives.renew(now);
         }
         if let (Some(event), Some(hands)) = (event, &self.hands) {
             hands.tell(event, None);
@@ -270,36 +266,6 @@ impl Work {
             turns,
             interrupt,
         ))
-    }
-
-    /// Finds out what this machine can drive, and has the members told.
-    async fn tell_drives(&mut self, shared: &Shared, now: Moment) {
-        if now < self.drives_at {
-            return;
-        }
-        self.drives_at = now + DRIVES_INTERVAL;
-        let Some(hands) = &self.hands else { return };
-        let performer = hands.performer();
-        let is_local = kin_home(&shared.home) != shared.home;
-        let mut drives = BTreeMap::new();
-        for (name, compute_type) in &performer.config().compute_types {
-            // Local machines live on a computer that has some already, not inside every machine.
-            if !compute_type.available || compute_type.driver == "local" && !is_local {
-                continue;
-            }
-            let Ok(compute) = performer.compute(name) else { continue };
-            match compute.check().await {
-                Ok(_) => {
-                    let scope = compute.scope().await.unwrap_or_default();
-                    if !hands.publish_key(name).await {
-                        self.drives_at = now + KEY_INTERVAL;
-                    }
-                    drives.insert(name.clone(), scope);
-                }
-                Err(error) => tracing::debug!(%error, "a back-end cannot be driven from here"),
-            }
-        }
-        let _ = shared.handle.ask(|reply| Command::Drives(drives, reply)).await;
     }
 
     fn report(&mut self, now: Moment, id: OrderId, done: Done) {
