@@ -74,11 +74,8 @@ impl Core {
             }
             roles.insert(me, Role::Full);
         }
-        self.introduced.retain(|_, until| *until > now);
+        self.introduced.retain(|node, until| *until > now && !evicted.contains(node));
         for (node, until) in &self.introduced {
-            if evicted.contains(node) {
-                continue;
-            }
             roles.entry(*node).or_insert(Role::Full);
             peers.entry(*node).or_default();
             self.refresh_at = Some(self.refresh_at.map_or(*until, |due| due.min(*until)));

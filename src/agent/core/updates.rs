@@ -4,6 +4,7 @@
 use crate::agent::clock::wall_clock;
 use crate::agent::core::Core;
 use crate::agent::core::Inbox;
+use crate::agent::core::roster::Roster;
 use crate::agent::error::AgentError;
 use crate::agent::storage::Stored;
 use crate::config::change::Change;
@@ -94,9 +95,9 @@ impl Core {
     /// One that was put out may still ask for the news, and brings none itself: it could write
     /// itself back in. Before this machine knows the members, it believes who introduced it.
     fn check_source(&self, source: NodeId) -> Result<(), AgentError> {
-        let members = &self.roster().members;
-        let is_known = members.contains_key(&source) || self.introduced.contains_key(&source);
-        if is_known || !members.contains_key(&self.me()) {
+        let Roster { members, evicted, .. } = self.roster();
+        let is_introduced = self.introduced.contains_key(&source) && !evicted.contains_key(&source);
+        if members.contains_key(&source) || is_introduced || !members.contains_key(&self.me()) {
             return Ok(());
         }
         Err(AgentError::Forbidden(format!("{} is no member", source.short())))
