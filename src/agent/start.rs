@@ -372,7 +372,9 @@ const LOCAL: &str = "local";
 /// usual one where that was a port of another computer that is forwarded to it.
 async fn answering_ssh_port(entered: Option<u16>) -> Option<u16> {
     const USUAL: u16 = 22;
-    for port in [entered?, USUAL] {
+    let entered = entered?;
+    let other = (entered != USUAL).then_some(USUAL);
+    for port in std::iter::once(entered).chain(other) {
         if crate::agent::machine::greets_as_ssh(port).await {
             return Some(port);
         }

@@ -15,7 +15,7 @@ use crate::seal::secret::Opener;
 #[derive(Debug)]
 pub struct Vault {
     openers: Vec<Opener>,
-    records: RwLock<SecretRecords>,
+    records: RwLock<Arc<SecretRecords>>,
 }
 
 /// Why a secret cannot be used.
@@ -40,7 +40,7 @@ impl Vault {
     }
 
     /// Takes the document's secrets in the place of those before.
-    pub fn replace(&self, records: SecretRecords) {
+    pub fn replace(&self, records: Arc<SecretRecords>) {
         *self.records.write().unwrap_or_else(PoisonError::into_inner) = records;
     }
 
@@ -97,10 +97,9 @@ mod tests {
         let mut broken = record(1);
         let value = broken.values.get_mut("a").unwrap();
         value.sealed = value.sealed.replacen(|letter| letter != 'A', "A", 200);
-        vault.replace(
-            [(name("mine"), record(1)), (name("theirs"), record(2)), (name("broken"), broken)]
-                .into(),
-        );
+        let records =
+            [(name("mine"), record(1)), (name("theirs"), record(2)), (name("broken"), broken)];
+        vault.replace(Arc::new(records.into()));
         assert_eq!(vault.open("mine").unwrap().as_str(), "new");
         assert_eq!(vault.open("theirs"), Err(VaultError::NotForUs));
         assert!(matches!(vault.open("broken"), Err(VaultError::Broken(_))));

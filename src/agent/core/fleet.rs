@@ -1,6 +1,7 @@
 //! What this agent knows of the fleet, for whoever tends it; and what it tells of itself for that.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -26,7 +27,7 @@ impl Core {
     /// The fleet, as far as the event loop knows it.
     pub(super) fn fleet_inputs(&self) -> FleetInputs {
         let now = self.now();
-        let (me, document) = (self.me(), &self.parts.document);
+        let (me, records) = (self.me(), self.fleet_records());
         let statuses = self.parts.gossip.statuses();
         let members = self.roster().members.iter().map(|(node, admission)| {
             let facts = self.parts.gossip.facts(*node);
@@ -42,10 +43,10 @@ impl Core {
         });
         FleetInputs {
             me,
-            machines: document.machines(),
-            tombstones: document.retired(),
+            machines: records.machines.clone(),
+            tombstones: records.tombstones.clone(),
             members: members.collect(),
-            config: document.config_layer(),
+            config: Arc::clone(&records.config),
             half_knowledge: self.half_knowledge(now),
         }
     }
@@ -64,7 +65,7 @@ impl Core {
 
     /// Why the machine of a wish is not let in: it was taken back meanwhile.
     pub(super) fn withdrawn(&self, intent: IntentId) -> Option<AgentError> {
-        let tombstone = self.parts.document.retired().remove(&intent)?;
+        let tombstone = self.fleet_records().tombstones.get(&intent)?;
         Some(AgentError::Conflict(format!(
             "{} was taken back: {}",
             tombstone.name, tombstone.reason

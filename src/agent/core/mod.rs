@@ -25,6 +25,7 @@ use tokio::sync::mpsc;
 use crate::agent::admission::KnockAnswer;
 use crate::agent::api::EchoReport;
 use crate::agent::clock::Clock;
+use crate::agent::core::roster::FleetRecords;
 use crate::agent::core::roster::Roster;
 use crate::agent::core::updates::Outgoing;
 use crate::agent::core::updates::PendingWrite;
@@ -158,6 +159,8 @@ pub struct Core {
     facts_problem: Option<String>,
     /// The document's members as they were read last.
     roster: OnceCell<Roster>,
+    /// The document's machines, rules and backups as they were read last.
+    fleet_records: OnceCell<FleetRecords>,
     /// Callers that wait for a member's echo.
     questions: BTreeMap<EchoToken, Reply<EchoReport>>,
     /// The compute types that this machine can drive, once that is known.
@@ -220,6 +223,7 @@ impl Core {
             disk_problem: None,
             facts_problem: None,
             roster: OnceCell::new(),
+            fleet_records: OnceCell::new(),
             questions: BTreeMap::new(),
             drives: None,
             os: crate::agent::machine::os_name(),

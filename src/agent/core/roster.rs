@@ -2,13 +2,22 @@
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use serde_json::Value;
 
 use crate::agent::core::Core;
+use crate::agent::reconcile::backups::BackupWish;
+use crate::agent::reconcile::sight::section;
 use crate::agent::view;
 use crate::config::document::Document;
 use crate::config::document::views::Admission;
+use crate::config::document::views::BACKUPS;
 use crate::config::document::views::TicketRecord;
+use crate::config::path::Path;
 use crate::model::identity::NodeId;
+use crate::model::machine::MachineRecords;
+use crate::model::machine::Tombstones;
 use crate::model::secret::SecretRecords;
 
 /// Members and invitations at one state of the document.
@@ -21,7 +30,7 @@ pub(super) struct Roster {
     /// The invitations by id, also those that ended.
     pub(super) tickets: BTreeMap<String, TicketRecord>,
     /// The secrets, sealed.
-    pub(super) secrets: SecretRecords,
+    pub(super) secrets: Arc<SecretRecords>,
     /// Public halves of the recovery keys.
     pub(super) recovery: BTreeSet<String>,
 }
@@ -36,9 +45,34 @@ impl Roster {
             members,
             evicted,
             tickets: document.tickets(),
-            secrets: document.secrets(),
+            secrets: Arc::new(document.secrets()),
             recovery: document.recovery_keys(),
         }
+    }
+}
+
+/// Machines, rules and backups at one state of the document.
+#[derive(Debug)]
+pub(super) struct FleetRecords {
+    /// The machines, by their wishes.
+    pub(super) machines: MachineRecords,
+    /// What remains of those that went.
+    pub(super) tombstones: Tombstones,
+    /// The document's layer of the configuration, which carries whole modules.
+    pub(super) config: Arc<Value>,
+    /// What is said about backups.
+    pub(super) backups: BackupWish,
+}
+
+impl FleetRecords {
+    fn read(document: &Document) -> Self {
+        let config = Arc::new(document.config_layer());
+        let records = document.get(&Path::root().join(BACKUPS));
+        let backups = BackupWish {
+            config: section(&config, "backup").0,
+            records: records.and_then(|it| serde_json::from_value(it).ok()).unwrap_or_default(),
+        };
+        Self { machines: document.machines(), tombstones: document.retired(), config, backups }
     }
 }
 
@@ -49,8 +83,15 @@ impl Core {
         self.roster.get_or_init(|| Roster::read(&self.parts.document))
     }
 
+    /// What the document says of machines, rules and backups; read, as the roster, at most once after
+    /// a change, and only when it is asked for.
+    pub(super) fn fleet_records(&self) -> &FleetRecords {
+        self.fleet_records.get_or_init(|| FleetRecords::read(&self.parts.document))
+    }
+
     /// The document has changed.
     pub(super) fn forget_roster(&mut self) {
         self.roster.take();
+        self.fleet_records.take();
     }
 }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use serde_json::json;
 
@@ -10,10 +11,7 @@ use crate::agent::clock;
 use crate::agent::clock::wall_clock;
 use crate::agent::core::Core;
 use crate::agent::error::chain;
-use crate::agent::reconcile::backups::BackupWish;
 use crate::config::change::Change;
-use crate::config::document::views::Admission;
-use crate::config::document::views::BACKUPS;
 use crate::config::document::views::SECRETS;
 use crate::config::path::Path;
 use crate::model::identity::NodeId;
@@ -42,24 +40,20 @@ enum ResealError {
 impl Core {
     /// Tells whoever makes backups what the document says about them.
     pub(super) fn refresh_backups(&mut self) {
-        let document = &self.parts.document;
-        let config = document.config_layer().get("backup").cloned();
-        let records = document.get(&Path::root().join(BACKUPS));
-        let wish = BackupWish {
-            config: config.and_then(|it| serde_json::from_value(it).ok()).unwrap_or_default(),
-            records: records.and_then(|it| serde_json::from_value(it).ok()).unwrap_or_default(),
-        };
+        let wish = &self.fleet_records().backups;
         self.parts.tending.backups.send_if_modified(|known| {
-            let is_new = *known != wish;
-            *known = wish;
+            let is_new = known != wish;
+            if is_new {
+                known.clone_from(wish);
+            }
             is_new
         });
     }
 
     /// Takes the document's secrets in, and does this member's share of sealing them.
     pub(super) fn refresh_secrets(&mut self) {
-        let secrets = self.roster().secrets.clone();
-        self.parts.tending.vault.replace(secrets.clone());
+        let secrets = Arc::clone(&self.roster().secrets);
+        self.parts.tending.vault.replace(Arc::clone(&secrets));
         let me = self.me();
         let is_member = self.roster().members.contains_key(&me);
         if secrets.is_empty() || !is_member || self.disk_problem.is_some() {
@@ -82,18 +76,17 @@ impl Core {
 
     /// What is due, and this member's to do.
     fn own_share(&self, secrets: &SecretRecords, me: NodeId) -> Vec<Resealing> {
+        // What a member says of itself counts only where a selector asks for it.
+        let is_asked = secrets.values().any(|record| !record.select.is_empty());
+        let members = if is_asked { self.members() } else { Vec::new() };
         let members: BTreeMap<NodeId, Member> =
-            self.members().into_iter().map(|member| (member.id, member)).collect();
+            members.into_iter().map(|member| (member.id, member)).collect();
         let roster = self.roster();
-        let candidate = |(node, admission): (&NodeId, &Admission)| {
+        let candidates = roster.members.iter().map(|(node, admission)| {
             // Without facts nothing is known of it but its name.
             let is_known = self.parts.gossip.facts(*node).is_some();
-            (*node, admission.name.clone(), admission.role, is_known)
-        };
-        let known: Vec<_> = roster.members.iter().map(candidate).collect();
-        let candidates = known.iter().map(|(node, name, role, is_known)| {
-            let seen = members.get(node).filter(|_| *is_known);
-            (*node, Candidate { name, role: *role, seen })
+            let seen = members.get(node).filter(|_| is_known);
+            (*node, Candidate { name: &admission.name, role: admission.role, seen })
         });
         let parties = Parties {
             members: candidates.collect(),

@@ -84,15 +84,15 @@ impl Performer {
         }
         let outcomes = run_all(&site, jobs, founder).await;
         let door = site.entrance.door();
-        for compute_type in site.computes.keys() {
-            if let Some(door) = &door
-                && let Err(error) =
-                    self.publish_key(compute_type, self.settings().member, door.as_ref()).await
-            {
-                tracing::warn!(
-                    cause = error.cause,
-                    "others cannot log in to what is made from here"
-                );
+        // A member has done so when it told what it can drive.
+        if let (Some(door), None) = (&door, self.settings().member) {
+            for compute_type in site.computes.keys() {
+                if let Err(error) = self.publish_key(compute_type, door.as_ref()).await {
+                    tracing::warn!(
+                        cause = error.cause,
+                        "others cannot log in to what is made from here"
+                    );
+                }
             }
         }
         // What could not be put back is still to be found by its wish.

@@ -12,7 +12,6 @@ use crate::agent::error::chain;
 use crate::agent::perform::door::Door;
 use crate::agent::perform::job::Failure;
 use crate::agent::perform::settings::Performer;
-use crate::model::identity::NodeId;
 
 /// Top-level key of the document: public keys by who holds the secret half, a member's id or, for a
 /// computer that is no member, [`USER`] and a digest of the key.
@@ -49,23 +48,18 @@ impl Performer {
     }
 
     /// Writes the public key with which machines of a compute type are logged in to into the
-    /// document, unless it is there, as that of the member `holder` or of this computer.
+    /// document, unless it is there, as that of the member that performs or of this computer.
     ///
     /// # Errors
     /// When it cannot be made or written.
-    pub async fn publish_key(
-        &self,
-        compute_type: &str,
-        holder: Option<NodeId>,
-        door: &dyn Door,
-    ) -> Result<(), Failure> {
+    pub async fn publish_key(&self, compute_type: &str, door: &dyn Door) -> Result<(), Failure> {
         let Some(own) = self.own_key(compute_type).await? else { return Ok(()) };
         let failed = |error| Failure::at("write raptor's public SSH key down", chain(&error));
         let document = door.document().await.map_err(failed)?;
         if keys_of(&document).any(|key| key == own) {
             return Ok(());
         }
-        let holder = holder.map_or_else(|| user(&own), |node| node.to_string());
+        let holder = self.settings().member.map_or_else(|| user(&own), |node| node.to_string());
         let path = format!("{SSH_KEYS}.{holder}");
         let changes = vec![DocumentChange::Set { path, value: json!(own) }];
         let note = "public SSH key for machines that are made".to_owned();

@@ -45,7 +45,6 @@ use crate::provision::order::InitReply;
 use crate::provision::order::JoinOrder;
 use crate::provision::order::Order;
 use crate::provision::slave::slave;
-use crate::ssh::host::Command;
 use crate::ssh::host::Host;
 use crate::ssh::target::SshTarget;
 
@@ -73,7 +72,7 @@ impl Site {
             &clock::random().map_err(|error| Failure::at("draw a challenge", chain(&error)))?,
         );
         let order = self.order(job, &target, &challenge)?;
-        let needs_sudo = target.destination.user.as_deref() != Some("root");
+        let needs_sudo = !target.destination.is_root();
         let patience = self.patience(job);
         let host = log_in(target, patience).await?;
         if let Some(Access::Ssh { host_keys, .. }) = &mut reached.access
@@ -145,7 +144,7 @@ impl Site {
             None
         };
         // Only root gets by without what the first look tells.
-        let is_root = target.destination.user.as_deref() == Some("root");
+        let is_root = target.destination.is_root();
         let is_new = job.origin == Origin::Backend && is_root;
         Ok(Order { layout: Layout::default(), requirements, is_new, modules, join })
     }
@@ -261,21 +260,12 @@ impl Gate<'_> {
             if peers.is_subset(&self.told()) {
                 continue;
             }
-            let mut command = self.agent_command("adopt");
+            let mut command = self.order.layout.agent_command("adopt", self.needs_sudo);
             command.stdin = json!(bootstrap).to_string().into_bytes();
             if self.host.run(command).await.is_ok_and(|output| output.status == 0) {
                 *self.told() = peers;
             }
         }
-    }
-
-    /// `raptor agent VERB` on the machine, for its own home.
-    fn agent_command(&self, verb: &str) -> Command {
-        let layout = &self.order.layout;
-        let (program, home) = (layout.program(), layout.home());
-        let mut command = Command::new([program.as_str(), "--home", home.as_str(), "agent", verb]);
-        command.sudo = self.needs_sudo;
-        command
     }
 
     /// Takes the place of a founder that failed: the machine's key is there, the cluster is not.
@@ -284,7 +274,7 @@ impl Gate<'_> {
         let mut init = self.order.join.as_ref().map(|join| join.init.clone()).unwrap_or_default();
         init.insert("name".to_owned(), json!(name));
         init.insert("found".to_owned(), json!(self.site.found_request(true)));
-        let mut command = self.agent_command("init");
+        let mut command = self.order.layout.agent_command("init", self.needs_sudo);
         command.stdin = Value::Object(init).to_string().into_bytes();
         let failed = |why: String| Failure::at("found the cluster", why);
         let output = self.host.run(command).await.map_err(|error| failed(chain(&error)))?;

@@ -162,12 +162,6 @@ impl Performer {
             .map_err(|error| Failure::at(OPEN_STEP, chain(&error)).with_hint(error.hint()))
     }
 
-    /// Which machines can be seen through a compute type from here ([`Compute::scope`]); none while
-    /// it cannot say.
-    pub async fn scope(&self, compute_type: &str) -> Option<String> {
-        self.compute(compute_type).ok()?.scope().await.ok()
-    }
-
     /// The UDP address that machines of a compute type listen on, when it is configured.
     #[must_use]
     pub fn listen(&self, compute_type: &str) -> Option<SocketAddr> {

@@ -101,8 +101,7 @@ impl Hands {
     /// Lets the others' machines know this member's SSH key, once it drives a back-end to whose
     /// machines one logs in; whether that is done.
     pub(super) async fn publish_key(&self, compute_type: &str) -> bool {
-        let member = self.performer.settings().member;
-        let done = self.performer.publish_key(compute_type, member, self.door.as_ref()).await;
+        let done = self.performer.publish_key(compute_type, self.door.as_ref()).await;
         done.inspect_err(|error| tracing::debug!(cause = error.cause, "{}", error.step)).is_ok()
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
@@ -38,7 +39,7 @@ pub struct FleetInputs {
     /// The members.
     pub members: BTreeMap<NodeId, SeenMember>,
     /// The document's layer of the configuration.
-    pub config: Value,
+    pub config: Arc<Value>,
     /// Why this member does not know enough to act.
     pub half_knowledge: Option<String>,
 }
@@ -83,7 +84,7 @@ struct Listings {
 pub struct Sight {
     leases: BTreeMap<IntentId, (Lease, Moment)>,
     listings: BTreeMap<String, Listings>,
-    config: Value,
+    config: Arc<Value>,
     config_changed: bool,
     default_compute_type: String,
     default_server_type: String,
@@ -103,7 +104,7 @@ impl Sight {
         Self {
             leases: BTreeMap::new(),
             listings: BTreeMap::new(),
-            config: Value::Null,
+            config: Arc::default(),
             config_changed: true,
             default_compute_type: defaults.default_compute_type,
             default_server_type: defaults.default_server_type,
@@ -151,9 +152,9 @@ impl Sight {
         inputs: FleetInputs,
         busy: BTreeSet<IntentId>,
     ) -> FleetView {
-        if inputs.config != self.config {
-            self.config.clone_from(&inputs.config);
-            self.config_changed = true;
+        if !Arc::ptr_eq(&inputs.config, &self.config) {
+            self.config_changed |= inputs.config != self.config;
+            self.config = inputs.config;
         }
         let (rules, rules_fault) = section(&self.config, "rules");
         let (limits, limits_fault) = section(&self.config, "fleet");
@@ -211,7 +212,10 @@ impl Sight {
 
 /// A section of the document's layer; its defaults, and what is wrong with it, when it is no such
 /// section.
-fn section<T: DeserializeOwned + Default>(config: &Value, key: &str) -> (T, Option<String>) {
+pub(in crate::agent) fn section<T: DeserializeOwned + Default>(
+    config: &Value,
+    key: &str,
+) -> (T, Option<String>) {
     let Some(value) = config.get(key) else { return (T::default(), None) };
     match serde_json::from_value(strip(value)) {
         Ok(section) => (section, None),

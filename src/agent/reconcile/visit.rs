@@ -19,7 +19,6 @@ use crate::model::machine::MachineRecord;
 use crate::model::member::Status;
 use crate::model::name::Name;
 use crate::provision::layout::Layout;
-use crate::ssh::host::Command;
 use crate::ssh::host::Host;
 use crate::ssh::openssh::OpenSshHost;
 use crate::ssh::target::SshTarget;
@@ -82,13 +81,11 @@ impl Hands {
 }
 
 async fn introduce_remote(login: SshTarget, bootstrap: &Bootstrap) -> Result<(), String> {
-    let needs_sudo = login.destination.user.as_deref() != Some("root");
+    let needs_sudo = !login.destination.is_root();
     let host = OpenSshHost::connect(login).await.map_err(|error| chain(&error.cause))?;
     let layout = Layout::default();
-    let (program, home) = (layout.program(), layout.home());
     for (verb, input) in [("status", Vec::new()), ("adopt", json!(bootstrap).to_string().into())] {
-        let mut command = Command::new([program.as_str(), "--home", home.as_str(), "agent", verb]);
-        command.sudo = needs_sudo;
+        let mut command = layout.agent_command(verb, needs_sudo);
         command.stdin = input;
         let output = host.run(command).await.map_err(|error| chain(&error.cause))?;
         if output.status != 0 {

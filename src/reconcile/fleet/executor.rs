@@ -146,8 +146,8 @@ impl Executor {
     }
 
     /// When something that failed may be tried again.
-    #[must_use]
-    pub fn next_retry(&self, now: Moment) -> Option<Moment> {
+    #[cfg(test)]
+    fn next_retry(&self, now: Moment) -> Option<Moment> {
         self.resting.values().map(|rest| rest.until).filter(|until| *until > now).min()
     }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::Mutex;
 
 use raptor::agent::reconcile::sight::FleetInputs;
@@ -80,7 +81,7 @@ pub struct Records {
     pub tombstones: Tombstones,
     pub members: BTreeMap<NodeId, raptor::config::document::views::Admission>,
     pub evicted: BTreeSet<NodeId>,
-    pub config: serde_json::Value,
+    pub config: Arc<serde_json::Value>,
 }
 
 /// A machine.
@@ -178,7 +179,7 @@ impl Agent {
                 tombstones: self.document.retired(),
                 members,
                 evicted: evicted.into_keys().collect(),
-                config: self.document.config_layer(),
+                config: Arc::new(self.document.config_layer()),
             };
             let records = Rc::new(records);
             READ.with_borrow_mut(|read| {
