@@ -16,9 +16,6 @@ use crate::model::time::Timestamp;
 /// Largest archive, in bytes.
 pub const ARCHIVE_SIZE_MAX: u64 = 1024 * 1024 * 1024;
 
-/// Backups that are kept where nobody says how many.
-pub const KEEP_DEFAULT: u32 = 7;
-
 const INDEX: &str = "raptor.index.json";
 const INDEX_VERSION: u32 = 1;
 

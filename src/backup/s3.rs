@@ -1,9 +1,6 @@
 //! Backups in a bucket of S3, or of a service that speaks as S3 does. Requests are signed (`SigV4`).
 //! <https://docs.aws.amazon.com/AmazonS3/latest/API/Welcome.html>
 
-use std::time::SystemTime;
-use std::time::UNIX_EPOCH;
-
 use reqwest::{Method, StatusCode, Url};
 
 use crate::backup::credentials::Credentials;
@@ -15,6 +12,7 @@ use crate::backup::web::Web;
 use crate::compute::cloud::ec2::sigv4;
 use crate::compute::cloud::ec2::sigv4::Signed;
 use crate::compute::cloud::secret::Secret;
+use crate::compute::cloud::web;
 
 const REGION_DEFAULT: &str = "us-east-1";
 
@@ -73,12 +71,8 @@ impl S3 {
         body: &[u8],
     ) -> Result<Answer, StoreError> {
         let url = self.web.url(name)?;
-        let host = match (url.host_str(), url.port()) {
-            (Some(host), Some(port)) => format!("{host}:{port}"),
-            (host, _) => host.unwrap_or_default().to_owned(),
-        };
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let date = sigv4::date(now.as_secs());
+        let host = web::host_of(&url);
+        let date = sigv4::date(web::unix_seconds());
         let hash = sigv4::hash(body);
         let mut headers =
             vec![("host", host.as_str()), ("x-amz-content-sha256", &hash), ("x-amz-date", &date)];

@@ -61,7 +61,7 @@ pub struct Access {
 pub fn open(address: &str, access: Access) -> Result<Target, StoreError> {
     let refuse = |why: &str| StoreError::new(address, "use this address", why);
     if !address.contains("://") {
-        let (folder, file) = split_name(address, '/');
+        let (folder, file) = split_name(address);
         let folder = if folder.is_empty() { "." } else { folder };
         let store = Box::new(Folder::new(PathBuf::from(folder)));
         return Ok(Target { title: address.to_owned(), store, file });
@@ -73,7 +73,7 @@ pub fn open(address: &str, access: Access) -> Result<Target, StoreError> {
         let why = "a password does not belong into an address; name a secret, or a file";
         return Err(StoreError::new(place, "use this address", why));
     }
-    let (path, file) = split_name(url.path(), '/');
+    let (path, file) = split_name(url.path());
     let mut place = url.clone();
     place.set_path(path);
     let credentials = access.credentials.clone();
@@ -92,8 +92,8 @@ pub fn open(address: &str, access: Access) -> Result<Target, StoreError> {
 }
 
 /// A path's folder, and the archive in it that is meant.
-fn split_name(path: &str, separator: char) -> (&str, Option<String>) {
-    match path.rsplit_once(separator) {
+fn split_name(path: &str) -> (&str, Option<String>) {
+    match path.rsplit_once('/') {
         Some((folder, name)) if name.ends_with(ENDING) => {
             (if folder.is_empty() { "/" } else { folder }, Some(name.to_owned()))
         }
@@ -124,7 +124,7 @@ mod tests {
             ("x.raptor", "", Some("x.raptor")),
             ("/x.raptor", "/", Some("x.raptor")),
         ] {
-            assert_eq!(split_name(path, '/'), (folder, file.map(str::to_owned)), "{path}");
+            assert_eq!(split_name(path), (folder, file.map(str::to_owned)), "{path}");
         }
     }
 

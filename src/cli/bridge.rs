@@ -82,7 +82,7 @@ async fn log_in_to(
     target.options =
         ssh.options.iter().map(|(option, value)| format!("{option}={value}")).collect();
     target.sudo_password.clone_from(&invocation.sudo_password);
-    let sudo = target.destination.user.as_deref() != Some("root");
+    let sudo = !target.destination.is_root();
     let host = OpenSshHost::connect(target).await;
     let host = host.map_err(|error| crate::agent::error::chain(&error.cause))?;
     Ok((Arc::new(host), sudo))

@@ -35,7 +35,7 @@ pub fn open(
     let member = member.as_ref().map(Opener::member);
     let openers = member.into_iter().chain(recovery.map(Opener::Recovery));
     let vault = Arc::new(Vault::new(openers.collect()));
-    vault.replace(records(document));
+    vault.replace(Arc::new(records(document)));
     Ok(vault.source())
 }
 

@@ -26,6 +26,12 @@ pub struct DestinationError {
 }
 
 impl Destination {
+    /// Whether the login is root's: nothing there needs `sudo` then.
+    #[must_use]
+    pub fn is_root(&self) -> bool {
+        self.user.as_deref() == Some("root")
+    }
+
     /// `[USER@]HOST`, as the `ssh` program takes it: the port goes into `-p`.
     #[must_use]
     pub fn login(&self) -> String {

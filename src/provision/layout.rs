@@ -1,5 +1,7 @@
 //! Where things are on a machine. Pure.
 
+use crate::ssh::host::Command;
+
 /// The places, all below one root, so that a test never touches the real ones.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Layout {
@@ -24,6 +26,15 @@ impl Layout {
     #[must_use]
     pub fn root(&self) -> &str {
         &self.root
+    }
+
+    /// `raptor agent VERB` on the machine, for its own home.
+    #[must_use]
+    pub fn agent_command(&self, verb: &str, needs_sudo: bool) -> Command {
+        let (program, home) = (self.program(), self.home());
+        let mut command = Command::new([program.as_str(), "--home", home.as_str(), "agent", verb]);
+        command.sudo = needs_sudo;
+        command
     }
 
     /// Releases, `current` and the boot script.

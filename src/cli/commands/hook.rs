@@ -9,8 +9,8 @@ use serde_json::json;
 
 use crate::agent::hooks;
 use crate::agent::hooks::HookOutcome;
+use crate::cli::commands::config::Sources;
 use crate::cli::configuration;
-use crate::cli::connection;
 use crate::cli::error::CliError;
 use crate::cli::exit_status::ExitStatus;
 use crate::cli::invocation::Invocation;
@@ -45,11 +45,7 @@ pub async fn run(
     invocation: &Invocation,
     arguments: &HookArguments,
 ) -> Result<ExitStatus, CliError> {
-    let connection = connection::open_if_any(invocation).await?;
-    let document = match &connection {
-        Some(connection) => Some(connection.client.document().await?),
-        None => None,
-    };
+    let document = Sources::open(invocation).await?.document;
     let all = configuration::loaded(invocation, document.as_ref())?.config.hooks;
     let name = arguments.name.as_str();
     let event = Event::ALL.into_iter().find(|event| event.name() == name);

@@ -7,9 +7,9 @@ use clap::Args;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::cli::commands::config::Sources;
 use crate::cli::commands::config::write;
 use crate::cli::configuration;
-use crate::cli::connection;
 use crate::cli::error::CliError;
 use crate::cli::error::Kind;
 use crate::cli::exit_status::ExitStatus;
@@ -65,7 +65,8 @@ pub async fn run(
         return Ok(ExitStatus::DONE);
     };
     if arguments.remove {
-        let known = installed(invocation).await?;
+        let sources = Sources::open(invocation).await?;
+        let known = installed(invocation, &sources)?;
         if known.get(&module).is_none() {
             let names: Vec<&str> = known.keys().map(String::as_str).collect();
             return Err(CliError::user(format!("no module {module:?} is installed"))
@@ -73,7 +74,7 @@ pub async fn run(
         }
         let note = format!("remove module {module}");
         let change = Change::Unset { path: path_of(&module) };
-        write::run(invocation, vec![change], Some(note)).await?;
+        write::with(invocation, sources, vec![change], Some(note)).await?;
         return Ok(ExitStatus::DONE);
     }
     let origin = origin(&module, &Home::new(&invocation.home))?;
@@ -105,12 +106,11 @@ fn path_of(name: &str) -> Path {
 }
 
 /// What the configuration carries, by name.
-async fn installed(invocation: &Invocation) -> Result<serde_json::Map<String, Value>, CliError> {
-    let document = match connection::open_if_any(invocation).await? {
-        Some(connection) => Some(connection.client.document().await?),
-        None => None,
-    };
-    let effective = configuration::load(invocation, document.as_ref())?;
+fn installed(
+    invocation: &Invocation,
+    sources: &Sources,
+) -> Result<serde_json::Map<String, Value>, CliError> {
+    let effective = configuration::load(invocation, sources.document.as_ref())?;
     let modules = effective.get("modules").and_then(Value::as_object).cloned();
     let mut modules = modules.unwrap_or_default();
     modules.retain(|name, _| !name.starts_with("_comment"));
@@ -118,7 +118,7 @@ async fn installed(invocation: &Invocation) -> Result<serde_json::Map<String, Va
 }
 
 async fn list(invocation: &Invocation) -> Result<(), CliError> {
-    let modules = installed(invocation).await?;
+    let modules = installed(invocation, &Sources::open(invocation).await?)?;
     let text = |module: &Value, key: &str| module[key].as_str().unwrap_or_default().to_owned();
     if invocation.format.is_json() {
         let rows: Vec<Value> = modules

@@ -115,7 +115,8 @@ pub async fn run(
         },
     };
     write(&invocation, &connection, &archive, &key, is_founded).await?;
-    members::show_after_change(&invocation, ExitStatus::DONE, None).await?;
+    let members = connection.client.members().await.ok();
+    members::show_after_change(&invocation, ExitStatus::DONE, members).await?;
     Ok(ExitStatus::DONE)
 }
 

@@ -5,9 +5,9 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
+use crate::cli::commands::config::Sources;
 use crate::cli::commands::config::write;
 use crate::cli::configuration;
-use crate::cli::connection;
 use crate::cli::error::CliError;
 use crate::cli::exit_status::ExitStatus;
 use crate::cli::invocation::Invocation;
@@ -104,9 +104,8 @@ impl From<AddArguments> for Rule {
 /// # Errors
 /// No agent answers, or the rule makes no sense.
 pub async fn run(invocation: &Invocation, command: RuleCommand) -> Result<ExitStatus, CliError> {
-    let connection = connection::open(invocation).await?;
-    let document = connection.client.document().await?;
-    let rules = configuration::loaded(invocation, Some(&document))?.config.rules;
+    let sources = Sources::of_cluster(invocation).await?;
+    let rules = configuration::loaded(invocation, sources.document.as_ref())?.config.rules;
     match command {
         RuleCommand::Ls if invocation.format.is_json() => print_json(&rules)?,
         RuleCommand::Ls => print(&table(&rules))?,
@@ -114,14 +113,16 @@ pub async fn run(invocation: &Invocation, command: RuleCommand) -> Result<ExitSt
             let name = arguments.name.clone();
             let value = json!(Rule::from(*arguments));
             let change = Change::Set { path: path(&name), value: without_nulls(value) };
-            write::run(invocation, vec![change], Some(format!("add rule {name}"))).await?;
+            write::with(invocation, sources, vec![change], Some(format!("add rule {name}")))
+                .await?;
         }
         RuleCommand::Rm { name } => {
             if !rules.contains_key(name.as_str()) {
                 return Err(unknown(&name, &rules));
             }
             let change = Change::Unset { path: path(&name) };
-            write::run(invocation, vec![change], Some(format!("remove rule {name}"))).await?;
+            write::with(invocation, sources, vec![change], Some(format!("remove rule {name}")))
+                .await?;
         }
     }
     Ok(ExitStatus::DONE)

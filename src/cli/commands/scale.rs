@@ -3,9 +3,9 @@
 use clap::Args;
 use serde_json::json;
 
+use crate::cli::commands::config::Sources;
 use crate::cli::commands::config::write;
 use crate::cli::commands::rule::path;
-use crate::cli::connection;
 use crate::cli::error::CliError;
 use crate::cli::exit_status::ExitStatus;
 use crate::cli::invocation::Invocation;
@@ -40,11 +40,11 @@ pub async fn run(
     arguments: ScaleArguments,
 ) -> Result<ExitStatus, CliError> {
     // Without a cluster nobody would see to it.
-    connection::open(invocation).await?;
+    let sources = Sources::of_cluster(invocation).await?;
     let name = arguments.rule.unwrap_or_else(|| Name::from_hostname(DEFAULT_RULE));
     let bounds = ["min", "max"]
         .map(|key| Change::Set { path: path(&name).join(key), value: json!(arguments.count) });
     let note = format!("scale {name} to {}", arguments.count);
-    write::run(invocation, bounds.into(), Some(note)).await?;
+    write::with(invocation, sources, bounds.into(), Some(note)).await?;
     Ok(ExitStatus::DONE)
 }

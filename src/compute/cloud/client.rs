@@ -4,8 +4,6 @@
 use std::sync::Arc;
 use std::sync::OnceLock;
 use std::time::Duration;
-use std::time::SystemTime;
-use std::time::UNIX_EPOCH;
 
 use reqwest::Method;
 use reqwest::Url;
@@ -241,7 +239,7 @@ impl Client {
         let status = response.status().as_u16();
         let wait = {
             let header = |name: &str| response.headers().get(name).and_then(|it| it.to_str().ok());
-            retry::told_wait(header, unix_seconds())
+            retry::told_wait(header, web::unix_seconds())
         };
         let body = read_bounded(response).await;
         if (200..300).contains(&status) {
@@ -344,8 +342,4 @@ fn chance() -> f64 {
     // Without randomness everybody waits the same: slower, not wrong.
     let _ = getrandom::fill(&mut byte);
     f64::from(byte[0]) / 256.0
-}
-
-pub(super) fn unix_seconds() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }

@@ -18,7 +18,6 @@ use crate::compute::catalog::Offer;
 use crate::compute::catalog::Size;
 use crate::compute::cloud::client::Client;
 use crate::compute::cloud::client::TokenSource;
-use crate::compute::cloud::client::unix_seconds;
 use crate::compute::cloud::ec2::sigv4::Credentials;
 use crate::compute::cloud::ec2::sigv4::Signed;
 use crate::compute::cloud::error::CloudCause;
@@ -35,6 +34,7 @@ use crate::compute::cloud::secret;
 use crate::compute::cloud::secret::Environment;
 use crate::compute::cloud::secret::Secret;
 use crate::compute::cloud::settings::CloudSettings;
+use crate::compute::cloud::web;
 use crate::model::machine::IntentId;
 
 const VERSION: &str = "2016-11-15";
@@ -106,9 +106,9 @@ impl Ec2 {
         parameters.push(("Version".to_owned(), VERSION.to_owned()));
         let body = form(&parameters);
         let url = format!("{}/", self.client.base());
-        let host = host_of(&url);
+        let host = reqwest::Url::parse(&url).map(|url| web::host_of(&url)).unwrap_or_default();
         let build = |http: &reqwest::Client| {
-            let date = sigv4::date(unix_seconds());
+            let date = sigv4::date(web::unix_seconds());
             let mut headers = vec![("content-type", FORM), ("host", &host), ("x-amz-date", &date)];
             if let Some(token) = &credentials.session_token {
                 headers.push(("x-amz-security-token", token.reveal()));
@@ -382,11 +382,4 @@ fn form(parameters: &Parameters) -> String {
         }
     }
     text
-}
-
-/// What the `Host` header will say: the port where it is not the usual one.
-fn host_of(url: &str) -> String {
-    let Ok(url) = reqwest::Url::parse(url) else { return String::new() };
-    let host = url.host_str().unwrap_or_default();
-    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }

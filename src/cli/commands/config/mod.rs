@@ -174,19 +174,27 @@ pub async fn run(invocation: &Invocation, command: ConfigCommand) -> Result<Exit
 }
 
 /// Where the configuration is read from: the cluster's document where there is a cluster.
-struct Sources {
-    connection: Option<Connection>,
-    document: Option<Value>,
+pub(super) struct Sources {
+    pub(super) connection: Option<Connection>,
+    pub(super) document: Option<Value>,
 }
 
 impl Sources {
-    async fn open(invocation: &Invocation) -> Result<Self, CliError> {
+    /// Those of the cluster that is meant, if there is one.
+    pub(super) async fn open(invocation: &Invocation) -> Result<Self, CliError> {
         let connection = connection::open_if_any(invocation).await?;
         let document = match &connection {
             Some(connection) => Some(connection.client.document().await?),
             None => None,
         };
         Ok(Self { connection, document })
+    }
+
+    /// Those of a cluster that must be there.
+    pub(super) async fn of_cluster(invocation: &Invocation) -> Result<Self, CliError> {
+        let connection = connection::open(invocation).await?;
+        let document = connection.client.document().await?;
+        Ok(Self { connection: Some(connection), document: Some(document) })
     }
 
     /// The layer that changes go into.

@@ -34,6 +34,19 @@ pub async fn run(
         return tell(invocation, None, "nothing changes");
     }
     let sources = Sources::open(invocation).await?;
+    with(invocation, sources, changes, note).await
+}
+
+/// As [`run`], where `sources` have been opened already.
+///
+/// # Errors
+/// As [`run`].
+pub(in crate::cli::commands) async fn with(
+    invocation: &Invocation,
+    sources: Sources,
+    changes: Vec<Change>,
+    note: Option<String>,
+) -> Result<(), CliError> {
     if let (Some(connection), Some(document)) = (sources.connection, sources.document) {
         let note = note.unwrap_or_else(|| summary(&changes));
         let layer = document.get(DOCUMENT_KEY).unwrap_or(&Value::Null);
