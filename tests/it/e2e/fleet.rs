@@ -1,10 +1,13 @@
 //! Rules, and members that keep them with nobody's help.
 
 use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 use std::time::Instant;
 
 use serde_json::Value;
+use serde_json::json;
 
 use super::text;
 use crate::support::sandbox::Sandbox;
@@ -82,4 +85,25 @@ fn the_last_survivor_rebuilds_the_fleet() {
     eprintln!("rebuilt after {:?}", started.elapsed());
     assert!(alive.contains("local-3"));
     sandbox.raptor(["config", "get", "user.motto"]).success().stdout_is("\"kept\"\n");
+}
+
+#[test]
+#[ignore = "end to end: run by ./runtests.sh"]
+fn a_back_end_that_does_not_answer_keeps_no_rule_waiting() {
+    let sandbox = Sandbox::new();
+    let plugin = sandbox.path().join("raptor-provider-slow");
+    let asked = sandbox.path().join("asked");
+    let script = format!("#!/bin/sh\n: > '{}'\nexec sleep 300\n", asked.display());
+    fs::write(&plugin, script).unwrap();
+    fs::set_permissions(&plugin, fs::Permissions::from_mode(0o755)).unwrap();
+    sandbox.spawn(1);
+    let slow = json!({"driver": "plugin", "folder": sandbox.path(), "timeout_ms": 240_000});
+    sandbox.raptor(["config", "set", "compute_types.slow", &slow.to_string()]).success();
+    sandbox.raptor(["scale", "1"]).success();
+    wait_until(MENDED, "the back-end is asked", || asked.exists().then_some(()).ok_or("not yet"));
+    sandbox.raptor(["plan"]).success().stdout_contains("rule default: 1 of 1 to 1 live");
+    sandbox.raptor(["scale", "2"]).success();
+    wait_for(&sandbox, 2);
+    sandbox.raptor(["destroy", "--all", "--yes"]).success();
+    sandbox.wait_for_silence();
 }
