@@ -1,5 +1,4 @@
 set -eu
-PATH=$PATH:/usr/sbin:/sbin
 # An engine that would not start with it is not asked to.
 if dockerd --help 2>&1 | grep -q -- --validate; then
     dockerd --validate --config-file "$RAPTOR_ROOT/etc/docker/daemon.json"

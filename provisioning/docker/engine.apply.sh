@@ -1,5 +1,4 @@
 set -eu
-. "$RAPTOR_TOOLS"
 case $(init_system) in
     systemd) systemctl enable -q --now docker.service ;;
     openrc)

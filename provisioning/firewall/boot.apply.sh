@@ -1,6 +1,4 @@
 set -eu
-. "$RAPTOR_TOOLS"
-PATH=$PATH:/usr/sbin:/sbin
 nft=$(command -v nft)
 file=/etc/nftables.d/raptor.nft
 case $(init_system) in

@@ -1,5 +1,4 @@
 set -eu
-. "$RAPTOR_TOOLS"
 case $(init_system) in
     systemd) test -e /etc/systemd/system/raptor-firewall.service ;;
     openrc) test -e /etc/init.d/raptor-firewall ;;

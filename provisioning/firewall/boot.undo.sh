@@ -1,5 +1,4 @@
 set -eu
-. "$RAPTOR_TOOLS"
 case $(init_system) in
     systemd)
         systemctl disable -q raptor-firewall.service || true

@@ -1,5 +1,4 @@
 set -eu
-PATH=$PATH:/usr/sbin:/sbin
 file=$RAPTOR_ROOT/etc/nftables.d/raptor.nft
 new=$RAPTOR_STATE/firewall.new
 old=$RAPTOR_STATE/firewall.old

@@ -1,5 +1,4 @@
 set -eu
-PATH=$PATH:/usr/sbin:/sbin
 file=$RAPTOR_ROOT/etc/nftables.d/raptor.nft
 old=$RAPTOR_STATE/firewall.old
 rm -f "$RAPTOR_STATE/unconfirmed.firewall" "$file"

@@ -1,5 +1,4 @@
 set -eu
-PATH=$PATH:/usr/sbin:/sbin
 main=$RAPTOR_ROOT/etc/ssh/sshd_config
 # The first value that sshd reads counts, so the line goes first.
 if ! grep -Eqi '^[[:space:]]*Include[[:space:]]+/etc/ssh/sshd_config\.d/' "$main"; then

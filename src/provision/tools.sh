@@ -112,7 +112,9 @@ UNIT
       printf '#!/bin/sh\nexec 2>&1\nexec %s\n' "$2" >"/etc/sv/$1/run"
       chmod 755 "/etc/sv/$1/run"
       ln -sfn "/etc/sv/$1" "$(runit_services)/$1"
-      sv restart "$1" >/dev/null 2>&1 || true ;;
+      sv restart "$1" >/dev/null 2>&1 || true
+      # runsvdir looks for new services every 5 s.
+      wait_until_kept "$1" ;;
     *)
       # Whoever boots the machine runs /usr/local/lib/raptor/boot, and that all of boot.d.
       stop_running "$1"
@@ -129,12 +131,12 @@ BOOT
       [ -n "$RAPTOR_ROOT" ] || { "$boot/$1"; wait_until_kept "$1"; } ;;
   esac
 }
-# wait_until_kept NAME: what was just begun has a number only a moment later; 5 s at most.
+# wait_until_kept NAME: what was just begun has a number only a moment later; 10 s at most.
 wait_until_kept() {
   tries=0
   until is_kept "$1"; do
     tries=$((tries + 1))
-    [ "$tries" -lt 100 ] || { echo "$1 does not come up" >&2; return 1; }
+    [ "$tries" -lt 200 ] || { echo "$1 does not come up" >&2; return 1; }
     sleep 0.05 2>/dev/null || sleep 1
   done
 }
