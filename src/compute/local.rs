@@ -37,9 +37,9 @@ use crate::model::name::Name;
 pub struct LocalSettings {}
 
 /// Start of the name of a folder that is being made. No machine is called so: names have no dots.
-const STAGING_PREFIX: &str = ".new-";
+pub(super) const STAGING_PREFIX: &str = ".new-";
 /// Start of the name of a folder that is being removed.
-const REMOVING_PREFIX: &str = ".gone-";
+pub(super) const REMOVING_PREFIX: &str = ".gone-";
 
 /// How long an agent may take to shut down before it is made to.
 const PATIENCE: Duration = Duration::from_secs(5);

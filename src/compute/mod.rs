@@ -15,6 +15,7 @@ mod group;
 mod host_keys;
 pub mod local;
 pub mod plugin;
+mod private_file;
 pub mod vagrant;
 
 use std::path::Path;
@@ -93,6 +94,15 @@ pub trait Compute: Send + Sync {
     /// When the back-end cannot be asked.
     fn scope(&self) -> Work<'_, String> {
         Box::pin(async { Ok(self.name().to_owned()) })
+    }
+
+    /// Makes an image called `image` of a machine's disk, for later machines to start from; what
+    /// makes the machine itself was taken off it before. False where this back-end has no images.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    fn package<'a>(&'a self, _machine: &'a Machine, _image: &'a str) -> Work<'a, bool> {
+        Box::pin(async { Ok(false) })
     }
 
     /// What there is to choose from; none where there is nothing to choose.
@@ -179,7 +189,7 @@ pub fn open_with(
             let settings: PluginSettings = typed(parameters).map_err(refuse)?;
             settings.check().map_err(refuse)?;
             let own = machines.with_file_name("providers");
-            Ok(Box::new(Plugin::new(compute_type, settings, &own)))
+            Ok(Box::new(Plugin::new(compute_type, settings, &own, secrets)))
         }
         "vagrant" => {
             let settings: VagrantSettings = typed(parameters).map_err(refuse)?;

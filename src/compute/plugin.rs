@@ -21,10 +21,12 @@ use tokio::sync::OnceCell;
 
 use crate::compute::Availability;
 use crate::compute::Compute;
+use crate::compute::Secrets;
 use crate::compute::Work;
 use crate::compute::catalog::Catalog;
 use crate::compute::error::Cause;
 use crate::compute::error::ComputeError;
+use crate::compute::no_secrets;
 use crate::compute::plugin::error::PluginCause;
 use crate::compute::plugin::process::Call;
 use crate::compute::plugin::settings::PluginSettings;
@@ -52,22 +54,23 @@ enum Place {
 }
 
 /// The back-end.
-#[derive(Debug)]
 pub struct Plugin {
     compute_type: String,
     place: Place,
     settings: PluginSettings,
+    secrets: Secrets,
     description: OnceCell<Description>,
 }
 
 impl Plugin {
     /// Machines of `compute_type`, made by the plug-in that `settings` name, or that is called as
-    /// the compute type. `own` is the home's folder of plug-ins.
+    /// the compute type. `own` is the home's folder of plug-ins; `secrets` are opened when they are
+    /// needed.
     #[must_use]
-    pub fn new(compute_type: &str, settings: PluginSettings, own: &Path) -> Self {
+    pub fn new(compute_type: &str, settings: PluginSettings, own: &Path, secrets: Secrets) -> Self {
         let name = settings.provider.clone().unwrap_or_else(|| compute_type.to_owned());
         let folders = find::folders(settings.folder.as_deref(), own);
-        Self::of(compute_type, settings, Place::Named(name, folders))
+        Self { secrets, ..Self::of(compute_type, settings, Place::Named(name, folders)) }
     }
 
     /// Machines made by the plug-in at `path`, which is absolute.
@@ -78,7 +81,7 @@ impl Plugin {
 
     fn of(compute_type: &str, settings: PluginSettings, place: Place) -> Self {
         let compute_type = compute_type.to_owned();
-        Self { compute_type, place, settings, description: OnceCell::new() }
+        Self { compute_type, place, settings, secrets: no_secrets(), description: OnceCell::new() }
     }
 
     fn error(&self, machine: Option<&Name>, step: &'static str, cause: Cause) -> ComputeError {
@@ -149,7 +152,7 @@ impl Plugin {
     ) -> Result<Value, Cause> {
         let program = self.program()?;
         find::examine(&program, self.settings.sha256.as_deref())?;
-        let secrets = self.settings.read_secrets()?;
+        let secrets = self.settings.read_secrets(&self.secrets)?;
         let question = Question {
             parameters,
             settings: &self.settings.settings,

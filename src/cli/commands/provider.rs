@@ -22,6 +22,7 @@ use crate::compute::conformance;
 use crate::compute::conformance::Finding;
 use crate::compute::conformance::Terms;
 use crate::compute::error::Cause;
+use crate::compute::no_secrets;
 use crate::compute::plugin::Plugin;
 use crate::compute::plugin::find;
 use crate::compute::plugin::settings::PluginSettings;
@@ -192,7 +193,7 @@ fn open(invocation: &Invocation, arguments: &TestArguments) -> Result<Plugin, Cl
     plugin_settings.provider = Some(arguments.plugin.clone());
     plugin_settings.check().map_err(|error| told(&error))?;
     let own = Home::new(&invocation.home).providers_folder();
-    Ok(Plugin::new("test", plugin_settings, &own))
+    Ok(Plugin::new("test", plugin_settings, &own, no_secrets()))
 }
 
 fn told(error: &Cause) -> CliError {

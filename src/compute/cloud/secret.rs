@@ -1,8 +1,6 @@
 //! Tokens: read when first needed, shown to nobody.
 
 use std::fmt;
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use zeroize::Zeroizing;
@@ -10,9 +8,10 @@ use zeroize::Zeroizing;
 use crate::compute::Secrets;
 use crate::compute::cloud::error::CloudCause;
 use crate::compute::cloud::settings::CloudSettings;
+use crate::compute::private_file;
 
 /// Longest token: the longest of the five providers' (AWS session tokens) have about 1.5 KiB.
-const LENGTH_MAX: usize = 8 * 1024;
+const LENGTH_MAX: u64 = 8 * 1024;
 
 /// A secret text. It is wiped when it is dropped, and `Debug` does not show it.
 #[derive(Clone, PartialEq, Eq)]
@@ -101,16 +100,7 @@ pub(super) fn stored(
 /// The text of a file that nobody else may read.
 fn read(path: &Path) -> Result<Secret, CloudCause> {
     let refuse = |why: String| CloudCause::TokenFile { path: path.to_owned(), why };
-    let metadata = fs::metadata(path).map_err(|error| refuse(error.to_string()))?;
-    let mode = metadata.permissions().mode() & 0o777;
-    if mode & 0o077 != 0 {
-        return Err(refuse(format!("others may read it (mode {mode:04o}, expected 0600)")));
-    }
-    if metadata.len() > LENGTH_MAX as u64 {
-        return Err(refuse("it is too long for a token".to_owned()));
-    }
-    let text = fs::read_to_string(path).map(Zeroizing::new);
-    let text = text.map_err(|error| refuse(error.to_string()))?;
+    let text = private_file::read(path, LENGTH_MAX).map_err(refuse)?;
     match text.trim() {
         "" => Err(refuse("it is empty".to_owned())),
         trimmed => Ok(Secret::new(trimmed)),
@@ -120,6 +110,8 @@ fn read(path: &Path) -> Result<Secret, CloudCause> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
     use std::sync::Arc;
 
     fn environment(variable: Option<&'static str>) -> Environment {

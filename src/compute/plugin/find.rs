@@ -3,6 +3,8 @@
 use std::env;
 use std::ffi::OsStr;
 use std::fs;
+use std::fs::File;
+use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::path::PathBuf;
@@ -100,11 +102,13 @@ pub(super) fn examine(path: &Path, pinned: Option<&str>) -> Result<(), PluginCau
 /// # Errors
 /// It cannot be read.
 pub fn digest(path: &Path) -> Result<String, PluginCause> {
-    let bytes = fs::read(path).map_err(|error| {
+    let mut hash = Sha256::new();
+    let read = File::open(path).and_then(|mut file| io::copy(&mut file, &mut hash));
+    read.map_err(|error| {
         let why = error.to_string();
         PluginCause::Distrusted { path: path.to_owned(), why }
     })?;
-    Ok(HEXLOWER.encode(&Sha256::digest(&bytes)))
+    Ok(HEXLOWER.encode(&hash.finalize()))
 }
 
 #[cfg(test)]

@@ -2,8 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::env;
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,11 +11,15 @@ use serde_json::Map;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
+use crate::compute::Secrets as SealedSecrets;
 use crate::compute::error::Cause;
 use crate::compute::plugin::error::PluginCause;
+use crate::compute::private_file;
 
 /// The largest secret: a private key has some 3 KiB.
 const SECRET_SIZE_MAX: u64 = 64 * 1024;
+/// Before the name of a secret of the cluster.
+const SEALED_PREFIX: &str = "secret:";
 const DAY_MS: u64 = 24 * 3_600_000;
 
 /// As the configuration gives them; every one may be left out.
@@ -32,7 +34,8 @@ pub struct PluginSettings {
     pub sha256: Option<String>,
     /// What the plug-in itself is told.
     pub settings: Map<String, Value>,
-    /// What it is told secretly: a file of mode 0600 for each, or `$VARIABLE`.
+    /// What it is told secretly: a file of mode 0600 for each, `$VARIABLE`, or `secret:NAME` for one
+    /// of the cluster's own.
     pub secrets: BTreeMap<String, String>,
     /// Variables of the environment that it gets besides the usual ones.
     pub environment: Vec<String>,
@@ -94,14 +97,15 @@ impl PluginSettings {
         Duration::from_millis(self.create_timeout_ms)
     }
 
-    /// Reads the secrets, each time anew: a token may be renewed.
-    pub(super) fn read_secrets(&self) -> Result<Secrets, PluginCause> {
+    /// Reads the secrets, each time anew: a token may be renewed. `sealed` opens the cluster's own.
+    pub(super) fn read_secrets(&self, sealed: &SealedSecrets) -> Result<Secrets, PluginCause> {
         let read = |(name, place): (&String, &String)| {
-            let secret = match place.strip_prefix('$') {
-                Some(variable) => env::var(variable)
-                    .map(Zeroizing::new)
-                    .map_err(|_| format!("{variable} is not set")),
-                None => read_secret(Path::new(place)),
+            let secret = if let Some(variable) = place.strip_prefix('$') {
+                env::var(variable).map(Zeroizing::new).map_err(|_| format!("{variable} is not set"))
+            } else if let Some(secret) = place.strip_prefix(SEALED_PREFIX) {
+                sealed(secret).map_err(|why| format!("{place}: {why}"))
+            } else {
+                read_secret(Path::new(place))
             };
             let refuse = |why| PluginCause::Secret { name: name.clone(), why };
             Ok((name.clone(), secret.map_err(refuse)?))
@@ -135,24 +139,19 @@ impl Secrets {
 }
 
 fn read_secret(path: &Path) -> Result<Zeroizing<String>, String> {
-    let told = |error: std::io::Error| format!("{}: {error}", path.display());
-    let metadata = fs::metadata(path).map_err(told)?;
-    let mode = metadata.permissions().mode() & 0o777;
-    if mode & 0o077 != 0 {
-        let path = path.display();
-        return Err(format!("others may read {path} (mode {mode:04o}, expected 0600)"));
-    }
-    if metadata.len() > SECRET_SIZE_MAX {
-        return Err(format!("{} is too long for a secret", path.display()));
-    }
-    let text = Zeroizing::new(fs::read_to_string(path).map_err(told)?);
+    let refuse = |why| format!("{}: {why}", path.display());
+    let text = private_file::read(path, SECRET_SIZE_MAX).map_err(refuse)?;
     Ok(Zeroizing::new(text.trim_end_matches(['\n', '\r']).to_owned()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::compute::no_secrets;
     use serde_json::json;
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+    use std::sync::Arc;
 
     fn settings(value: Value) -> PluginSettings {
         serde_json::from_value(value).unwrap()
@@ -184,17 +183,30 @@ mod tests {
         fs::write(&file, "hunter2\n").unwrap();
         fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
         let settings = settings(json!({"secrets": {"token": file}}));
-        let secrets = settings.read_secrets().ok().unwrap();
+        let secrets = settings.read_secrets(&no_secrets()).ok().unwrap();
         assert_eq!(secrets.reveal(), [("token", "hunter2")].into());
         assert_eq!(secrets.redact("hunter2 is wrong"), "[secret] is wrong");
         fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
-        let error = settings.read_secrets().err().unwrap().to_string();
+        let error = settings.read_secrets(&no_secrets()).err().unwrap().to_string();
         assert!(error.contains("mode 0644, expected 0600"), "{error}");
         let unset = PluginSettings {
             secrets: [("token".to_owned(), "$NO_SUCH_VARIABLE_7".to_owned())].into(),
             ..PluginSettings::default()
         };
-        let error = unset.read_secrets().err().unwrap().to_string();
+        let error = unset.read_secrets(&no_secrets()).err().unwrap().to_string();
         assert!(error.ends_with("NO_SUCH_VARIABLE_7 is not set"), "{error}");
+    }
+
+    #[test]
+    fn a_secret_of_the_cluster_is_opened_when_it_is_needed() {
+        let settings = settings(json!({"secrets": {"token": "secret:lab"}}));
+        let sealed: SealedSecrets = Arc::new(|name| match name {
+            "lab" => Ok(Zeroizing::new("hunter2".to_owned())),
+            _ => Err("there is no such secret".to_owned()),
+        });
+        let secrets = settings.read_secrets(&sealed).ok().unwrap();
+        assert_eq!(secrets.reveal(), [("token", "hunter2")].into());
+        let error = settings.read_secrets(&no_secrets()).err().unwrap().to_string();
+        assert!(error.starts_with("the secret \"token\" cannot be read: secret:lab: "), "{error}");
     }
 }

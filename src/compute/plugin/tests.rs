@@ -5,9 +5,12 @@ use crate::compute::conformance;
 use crate::compute::conformance::Terms;
 use crate::compute::conformance::fresh_cluster;
 use crate::compute::conformance::fresh_spec;
+use crate::compute::open_with;
 use crate::compute::plugin::wire::Code;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::sync::Arc;
+use zeroize::Zeroizing;
 
 /// Keeps a file for each machine: the program that the page shows.
 fn files_program() -> &'static str {
@@ -113,6 +116,30 @@ async fn the_suite_finds_what_a_plug_in_breaks_and_clears_up() {
         let findings = conformance::examine(&plugin, terms, |_| {}).await;
         assert!(findings.iter().any(|finding| finding.fault.is_some()), "{to} goes unnoticed");
     }
+}
+
+#[tokio::test]
+async fn the_cluster_s_secrets_reach_the_plug_in_of_a_compute_type() {
+    let bench = Bench::new();
+    let heard = bench.path("heard");
+    let program = format!("#!/bin/sh\ncat >{}\necho '{{\"result\": null}}'\n", heard.display());
+    // Only its file matters: the plug-in is opened as the configuration names it.
+    drop(bench.plugin(&program, json!({})));
+    let settings = json!({
+        "driver": "plugin", "provider": "it", "folder": bench.folder.path(),
+        "secrets": {"token": "secret:lab"},
+    });
+    let secrets: Secrets = Arc::new(|name| match name {
+        "lab" => Ok(Zeroizing::new("hunter2".to_owned())),
+        _ => Err("there is no such secret".to_owned()),
+    });
+    let open = |secrets| open_with("mine", &settings, &bench.path("machines"), secrets).unwrap();
+    let found = open(secrets).find(IntentId::from_bytes([7; 10])).await.unwrap();
+    assert_eq!(found, None);
+    let line: Value = serde_json::from_str(&fs::read_to_string(heard).unwrap()).unwrap();
+    assert_eq!(line["secrets"], json!({"token": "hunter2"}));
+    let error = open(no_secrets()).find(IntentId::from_bytes([7; 10])).await.unwrap_err();
+    assert!(error.cause.to_string().contains("secret:lab"), "{}", error.cause);
 }
 
 #[tokio::test]

@@ -15,6 +15,8 @@ use serde_json::json;
 
 use crate::compute::error::Cause;
 use crate::compute::host_keys;
+use crate::compute::local::REMOVING_PREFIX;
+use crate::compute::local::STAGING_PREFIX;
 use crate::compute::local::folders_in;
 use crate::compute::local::lock::Lock;
 use crate::compute::local::lock::make_private_folder;
@@ -90,7 +92,7 @@ impl Project {
         }
         sweep(root)?;
         let folder = root.join(spec.intent.to_string());
-        let staging = root.join(format!(".new-{}", spec.intent));
+        let staging = root.join(format!("{STAGING_PREFIX}{}", spec.intent));
         make_private_folder(&staging)?;
         let data = serde_json::to_vec_pretty(&data(spec, settings))
             .map_err(|source| Cause::Answer { command: DATA_FILE.to_owned(), source })?;
@@ -106,7 +108,7 @@ impl Project {
 
     /// Takes the folder out of sight in one step, then removes it.
     pub(super) fn remove(&self, root: &Path, _lock: &Lock) -> Result<(), Cause> {
-        let removing = root.join(format!(".gone-{}", self.record.intent));
+        let removing = root.join(format!("{REMOVING_PREFIX}{}", self.record.intent));
         match fs::rename(&self.folder, &removing) {
             // Another process took it away.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
