@@ -130,6 +130,7 @@ pub enum Command {
     #[command(subcommand)]
     Compute(commands::compute::ComputeCommand),
     Install(commands::install::InstallArguments),
+    Package(commands::package::PackageArguments),
     #[command(subcommand)]
     Provider(commands::provider::ProviderCommand),
     #[command(subcommand)]
@@ -160,6 +161,7 @@ impl Command {
             | Self::Join(_)
             | Self::Destroy(_)
             | Self::Prune(_)
+            | Self::Package(_)
             | Self::Restore(_)
             | Self::Ping(_)
             | Self::Agent(_) => true,
@@ -217,6 +219,7 @@ impl Command {
             | Self::Scale(_)
             | Self::Hook(_)
             | Self::Rule(_)
+            | Self::Package(_)
             | Self::Secret(_)
             | Self::Backup(_)
             | Self::Restore(_) => true,
@@ -279,6 +282,7 @@ mod tests {
         "install ./modules/web",
         "install owner/repository@v1.2",
         "install web --remove",
+        "package --compute-type docker --server-type consul --image mine:1",
         "secret set token --select zone=home --note x",
         "secret set token",
         "secret ls",

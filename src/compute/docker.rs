@@ -293,6 +293,9 @@ enum Started {
     Before,
 }
 
+/// A machine's disk may be large.
+const PACKAGE_TIMEOUT: Duration = Duration::from_secs(900);
+
 impl Compute for Docker {
     fn name(&self) -> &str {
         &self.compute_type
@@ -323,6 +326,26 @@ impl Compute for Docker {
                 Err(failure) => Err(failure),
             };
             made.map_err(|(step, cause)| self.error(Some(&spec.name), step, cause))
+        })
+    }
+
+    /// What marked the container as a machine of ours is blank in the image.
+    fn package<'a>(&'a self, machine: &'a Machine, image: &'a str) -> Work<'a, bool> {
+        Box::pin(async move {
+            let labels = [container::INTENT_LABEL, container::CLUSTER_LABEL, container::NAME_LABEL];
+            let mut changes: Vec<String> =
+                labels.iter().map(|label| format!("LABEL {label}=")).collect();
+            changes.push(format!("ENV {AUTHORIZED_KEYS_VARIABLE}="));
+            // It cannot be taken away; this one runs whatever is asked for.
+            changes.push("ENTRYPOINT [\"/usr/bin/env\"]".to_owned());
+            changes.push("CMD [\"/bin/sh\"]".to_owned());
+            let mut arguments = vec!["commit", "--message", "packaged by raptor"];
+            arguments.extend(changes.iter().flat_map(|change| ["--change", change.as_str()]));
+            arguments.extend([machine.id.as_str(), image]);
+            let call = Call::new(&arguments).timeout(PACKAGE_TIMEOUT);
+            let made = self.client.run(call).await;
+            made.map(|_| true)
+                .map_err(|cause| self.error(Some(&machine.name), "make an image of it", cause))
         })
     }
 

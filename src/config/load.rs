@@ -46,24 +46,10 @@ pub fn load(
     explicit: Option<&FilePath>,
     document: Option<&Value>,
 ) -> Result<Loaded, ConfigError> {
-    let modules = Modules::load(home)?;
-    load_with(&modules, home, explicit, document)
-}
-
-/// As [`load`], with modules that were loaded before.
-///
-/// # Errors
-/// As [`load`].
-pub fn load_with(
-    modules: &Modules,
-    home: &Home,
-    explicit: Option<&FilePath>,
-    document: Option<&Value>,
-) -> Result<Loaded, ConfigError> {
+    let mut modules = Modules::load(home)?;
     let path = explicit.map_or_else(|| home.config_file(), FilePath::to_owned);
     let file = read_file(&path, explicit.is_some())?;
     let document = document.map(|value| document_layer(value.clone()));
-    let mut modules = modules.clone();
     let own: Vec<Layer> = file.into_iter().chain(document).collect();
     let warnings = carry(&mut modules, &own)?;
     let mut layers = modules.layers();

@@ -12,6 +12,7 @@ pub mod local;
 mod login;
 pub mod make;
 mod modules;
+mod package;
 mod remote;
 pub mod retire;
 pub mod seen;

@@ -38,7 +38,7 @@ use crate::agent::reconcile::telling::Turns;
 use crate::agent::vault::Vault;
 use crate::config::home::Home;
 use crate::config::load;
-use crate::config::module::Modules;
+use crate::config::load::Loaded;
 use crate::model::cluster::Genesis;
 use crate::model::identity::NodeId;
 use crate::model::time::Moment;
@@ -237,11 +237,8 @@ impl Work {
 
     fn open_hands(&mut self, shared: &Shared, me: NodeId) -> Option<Hands> {
         let kin = kin_home(&shared.home);
-        let loaded = Modules::load(&kin).and_then(|modules| {
-            let loaded = load::load_with(&modules, &kin, None, Some(self.sight.config_layer()))?;
-            Ok((loaded.modules, loaded.config))
-        });
-        let (modules, config) = match loaded {
+        let loaded = load::load(&kin, None, Some(self.sight.config_layer()));
+        let Loaded { modules, config, .. } = match loaded {
             Ok(loaded) => loaded,
             Err(error) => {
                 tracing::warn!(%error, "the configuration cannot be used to tend the fleet");

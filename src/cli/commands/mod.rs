@@ -27,6 +27,7 @@ pub mod install;
 pub mod join;
 pub mod members;
 pub mod mesh;
+pub mod package;
 pub mod ping;
 pub mod plan;
 pub mod provider;
@@ -136,6 +137,7 @@ async fn dispatch(
         Command::Scale(arguments) => scale::run(invocation, arguments).await,
         Command::Hook(arguments) => hook::run(invocation, &arguments).await,
         Command::Rule(command) => rule::run(invocation, command).await,
+        Command::Package(arguments) => package::run(invocation, arguments, interrupt).await,
         Command::Install(arguments) => install::run(invocation, arguments).await,
         Command::Backup(arguments) => backup::run(invocation, arguments).await,
         Command::Restore(arguments) => {

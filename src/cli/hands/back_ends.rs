@@ -1,9 +1,9 @@
 //! The configured back-ends, asked without making anything.
 
 use crate::agent::perform::settings::back_end_settings;
+use crate::cli::configuration;
 use crate::cli::connection;
 use crate::cli::error::CliError;
-use crate::cli::hands::config_of;
 use crate::cli::hands::failure;
 use crate::cli::hands::user;
 use crate::cli::invocation::Invocation;
@@ -14,7 +14,7 @@ use crate::compute::Secrets;
 use crate::compute::catalog::Catalog;
 use crate::compute::error::ComputeError;
 use crate::config::home::Home;
-use crate::config::schema::Config;
+use crate::config::load::Loaded;
 
 /// A compute type as it is configured.
 pub struct BackEnd {
@@ -33,7 +33,7 @@ pub struct BackEnd {
 /// # Errors
 /// The configuration is wrong.
 pub async fn configured(invocation: &Invocation) -> Result<Vec<BackEnd>, CliError> {
-    let (config, _) = cluster(invocation).await?;
+    let (Loaded { config, .. }, _) = cluster(invocation).await?;
     let usable = config.compute_types.iter().filter(|(_, it)| it.available);
     Ok(usable
         .map(|(name, compute_type)| BackEnd {
@@ -76,7 +76,7 @@ async fn open(
     invocation: &Invocation,
     compute_type: Option<String>,
 ) -> Result<Box<dyn Compute>, CliError> {
-    let (config, secrets) = cluster(invocation).await?;
+    let (Loaded { config, .. }, secrets) = cluster(invocation).await?;
     let name = compute_type.unwrap_or_else(|| config.default_compute_type.clone());
     let folder = Home::new(&invocation.home).machines_folder();
     let settings = back_end_settings(&config, &name).map_err(failure)?;
@@ -84,13 +84,13 @@ async fn open(
 }
 
 /// The cluster's configuration and secrets where there is a cluster, and this home's besides.
-async fn cluster(invocation: &Invocation) -> Result<(Config, Secrets), CliError> {
+pub(super) async fn cluster(invocation: &Invocation) -> Result<(Loaded, Secrets), CliError> {
     let Some(connection) = connection::open_if_any(invocation).await? else {
-        return Ok((config_of(invocation, None)?, compute::no_secrets()));
+        return Ok((configuration::loaded(invocation, None)?, compute::no_secrets()));
     };
     let document = connection.client.document().await?;
     let secrets = secrets::open(invocation, &document, connection.status.cluster_id)?;
-    Ok((config_of(invocation, Some(&document))?, secrets))
+    Ok((configuration::loaded(invocation, Some(&document))?, secrets))
 }
 
 fn told(error: &ComputeError) -> CliError {

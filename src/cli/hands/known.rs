@@ -8,12 +8,12 @@ use serde_json::Value;
 use crate::agent::clock::wall_clock;
 use crate::agent::perform::founding::Founding;
 use crate::agent::perform::job;
+use crate::cli::configuration;
 use crate::cli::connection;
 use crate::cli::connection::Connection;
 use crate::cli::endpoint::Endpoint;
 use crate::cli::error::CliError;
 use crate::cli::error::Kind;
-use crate::cli::hands::config_of;
 use crate::cli::invocation::Invocation;
 use crate::cli::perform::Request;
 use crate::cli::revive::revive;
@@ -22,6 +22,8 @@ use crate::cli::ways::way;
 use crate::compute;
 use crate::compute::Secrets;
 use crate::config::home::Home;
+use crate::config::load::Loaded;
+use crate::config::module::Modules;
 use crate::config::schema::Config;
 use crate::model::action::Action;
 use crate::model::action::Plan;
@@ -54,6 +56,8 @@ pub struct Known {
     pub cluster_id: Option<ClusterId>,
     /// The configuration with its document's layer.
     pub config: Config,
+    /// The modules, with those that the configuration carries.
+    pub modules: Modules,
     /// Its machines and members.
     pub world: World,
     /// Its document, where it was asked for.
@@ -92,10 +96,12 @@ impl Known {
         let document = connection.client.document().await?;
         let members = connection.client.members().await?;
         let now = wall_clock();
+        let Loaded { config, modules, .. } = configuration::loaded(invocation, Some(&document))?;
         Ok(Self {
             cluster: connection.status.cluster.clone(),
             cluster_id: Some(connection.status.cluster_id),
-            config: config_of(invocation, Some(&document))?,
+            config,
+            modules,
             world: World {
                 is_founded: true,
                 machines: machines(&document),
@@ -126,17 +132,17 @@ impl Known {
     /// The configuration is wrong.
     pub fn nothing(invocation: &Invocation) -> Result<Self, CliError> {
         let document = invocation.assumed_document.as_deref();
-        let config = config_of(invocation, document)?;
+        let Loaded { config, modules, .. } = configuration::loaded(invocation, document)?;
         let cluster = invocation.cluster.clone().unwrap_or_else(|| config.cluster.name.clone());
         let world = World::default();
         let document = document.cloned();
-        Ok(Self { connection: None, cluster, cluster_id: None, config, world, document })
+        Ok(Self { connection: None, cluster, cluster_id: None, config, modules, world, document })
     }
 
     /// The cluster's machines as the back-ends list them: all that is left when no agent runs.
     async fn from_back_ends(invocation: &Invocation) -> Result<Option<Self>, CliError> {
         let contexts = connection::read_contexts(invocation)?;
-        let config = config_of(invocation, None)?;
+        let Loaded { config, modules, .. } = configuration::loaded(invocation, None)?;
         let name = invocation.cluster.clone().or_else(|| contexts.current.clone());
         let name = name.unwrap_or_else(|| config.cluster.name.clone());
         let genesis = contexts.contexts.get(&name).and_then(|context| context.genesis.clone());
@@ -168,6 +174,7 @@ impl Known {
             cluster: name,
             cluster_id: Some(cluster_id),
             config,
+            modules,
             world: World { is_founded: true, machines, ..World::default() },
             document: None,
         }))

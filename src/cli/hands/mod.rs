@@ -6,6 +6,7 @@ mod entering;
 mod events;
 pub(in crate::cli) mod known;
 mod own_machine;
+pub mod package;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -25,7 +26,6 @@ use crate::agent::perform::job::machine_jobs;
 use crate::agent::perform::settings::Parts;
 use crate::agent::perform::settings::PerformSettings;
 use crate::agent::perform::settings::Performer;
-use crate::cli::configuration;
 use crate::cli::connection;
 use crate::cli::connection::Connection;
 use crate::cli::doors::ApiDoor;
@@ -44,7 +44,6 @@ use crate::cli::perform::SpawnRequest;
 use crate::cli::perform::UNDONE;
 use crate::config::error::nearest;
 use crate::config::home::Home;
-use crate::config::module::Modules;
 use crate::model::action::Plan;
 use crate::model::machine::IntentId;
 use crate::model::name::Name;
@@ -210,15 +209,11 @@ pub async fn perform(
         _ => Known::find(invocation, request).await?,
     };
     let settings = settings(invocation, &known, request);
-    let home = Home::new(&invocation.home);
-    let mut modules =
-        Modules::load(&home).map_err(|error| CliError::caused(Kind::Config, &error))?;
-    modules.carry_all(&known.config.modules);
     let performer = Performer::new(Parts {
-        home,
+        home: Home::new(&invocation.home),
         cluster: known.cluster.clone(),
         config: known.config.clone(),
-        modules,
+        modules: known.modules.clone(),
         secrets: known.secrets(invocation)?,
         settings,
         doors: Arc::new(ApiDoors),
@@ -364,14 +359,6 @@ pub(crate) fn failure(failure: Failure) -> CliError {
         Some(hint) => error.with_hint(hint),
         None => error,
     }
-}
-
-/// The configuration with the document's layer.
-fn config_of(
-    invocation: &Invocation,
-    document: Option<&serde_json::Value>,
-) -> Result<crate::config::schema::Config, CliError> {
-    Ok(configuration::loaded(invocation, document)?.config)
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use crate::model::machine::MachineSpec;
 
 pub(super) const INTENT_LABEL: &str = "raptor.intent";
 pub(super) const CLUSTER_LABEL: &str = "raptor.cluster";
-const NAME_LABEL: &str = "raptor.name";
+pub(super) const NAME_LABEL: &str = "raptor.name";
 /// Before the key of each label that the user gave.
 const USER_LABEL_PREFIX: &str = "raptor.label.";
 

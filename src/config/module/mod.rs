@@ -116,14 +116,6 @@ impl Modules {
         Ok(())
     }
 
-    /// Adds all modules that the configuration carries and that are sound.
-    pub fn carry_all(&mut self, carried: &BTreeMap<String, CarriedModule>) {
-        for (name, module) in carried {
-            // One that is not sound was told when the configuration was read.
-            let _told = self.carry(name, module);
-        }
-    }
-
     /// A provisioning module.
     #[must_use]
     pub fn provisioning(&self, name: &str) -> Option<&ProvisioningModule> {

@@ -9,6 +9,7 @@ mod join;
 mod killed;
 mod modules;
 mod names;
+mod package;
 mod plugin;
 mod refusals;
 mod reviving;
