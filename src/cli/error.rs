@@ -7,6 +7,7 @@ use std::io;
 use serde_json::json;
 
 use crate::cli::exit_status::ExitStatus;
+use crate::config::error::nearest;
 use crate::http::client::ClientError;
 
 /// Whose turn it is to act on an error.
@@ -64,6 +65,21 @@ impl CliError {
     #[must_use]
     pub fn user(message: impl Into<String>) -> Self {
         Self::new(Kind::User, message.into(), ExitStatus::FAILED)
+    }
+
+    /// There is no `what` of that name among those `known`; `list` is the command that shows them.
+    #[must_use]
+    pub fn unknown<'a>(
+        what: &str,
+        name: &str,
+        known: impl IntoIterator<Item = &'a str>,
+        list: &str,
+    ) -> Self {
+        let hint = match nearest(name, known) {
+            Some(nearest) => format!("did you mean {nearest:?}?"),
+            None => format!("`{list}` lists them"),
+        };
+        Self::user(format!("there is no {what} {name:?}")).with_hint(hint)
     }
 
     /// A configuration is wrong.

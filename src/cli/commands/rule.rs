@@ -16,7 +16,6 @@ use crate::cli::output::print;
 use crate::cli::output::print_json;
 use crate::cli::output::table::Table;
 use crate::config::change::Change;
-use crate::config::error::nearest;
 use crate::config::path::Path;
 use crate::model::label::Selector;
 use crate::model::name::Name;
@@ -118,7 +117,8 @@ pub async fn run(invocation: &Invocation, command: RuleCommand) -> Result<ExitSt
         }
         RuleCommand::Rm { name } => {
             if !rules.contains_key(name.as_str()) {
-                return Err(unknown(&name, &rules));
+                let known = rules.keys().map(String::as_str);
+                return Err(CliError::unknown("rule", name.as_str(), known, "raptor rule ls"));
             }
             let change = Change::Unset { path: path(&name) };
             write::with(invocation, sources, vec![change], Some(format!("remove rule {name}")))
@@ -141,15 +141,6 @@ fn without_nulls(value: serde_json::Value) -> serde_json::Value {
         }
         other => other,
     }
-}
-
-fn unknown(name: &Name, rules: &Rules) -> CliError {
-    let known = rules.keys().map(String::as_str);
-    let hint = match nearest(name.as_str(), known) {
-        Some(nearest) => format!("did you mean {nearest:?}?"),
-        None => "`raptor rule ls` lists them".to_owned(),
-    };
-    CliError::user(format!("there is no rule {:?}", name.as_str())).with_hint(hint)
 }
 
 fn table(rules: &Rules) -> String {

@@ -29,7 +29,6 @@ use crate::cli::terminal::password;
 use crate::config::document::views::MEMBERS;
 use crate::config::document::views::RECOVERY;
 use crate::config::document::views::SECRETS;
-use crate::config::error::nearest;
 use crate::config::home::Home;
 use crate::config::path::Path;
 use crate::model::identity::NodeId;
@@ -288,11 +287,7 @@ fn tell_key(
 
 fn unknown(name: &Name, records: &SecretRecords) -> CliError {
     let known = records.keys().map(Name::as_str);
-    let hint = match nearest(name.as_str(), known) {
-        Some(nearest) => format!("did you mean {nearest:?}?"),
-        None => "`raptor secret ls` lists them".to_owned(),
-    };
-    CliError::user(format!("there is no secret {:?}", name.as_str())).with_hint(hint)
+    CliError::unknown("secret", name.as_str(), known, "raptor secret ls")
 }
 
 /// The members' names, by their keys.

@@ -2,7 +2,6 @@
 //! What exists is read from the back-end's own folders and from `/proc`, not from raptor's word.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -17,18 +16,10 @@ use crate::support::wait::{stays, wait_until};
 /// How soon the dead are cleared away here, and a surplus is.
 const IMPATIENCE: &str = r#"{"bury_after_ms": 1000, "settle_ms": 2000}"#;
 
-/// The machines that the back-end holds, whether they run or not.
-fn folders(sandbox: &Sandbox) -> BTreeSet<String> {
-    let clusters = fs::read_dir(sandbox.home().join("machines")).into_iter().flatten();
-    let machines = clusters.filter_map(|cluster| fs::read_dir(cluster.ok()?.path()).ok()).flatten();
-    let names = machines.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-    names.filter(|name| !name.starts_with('.')).collect()
-}
-
 /// Those that live, as the first agent that answers sees it: the command line knows of no machine
 /// that the members made.
 fn alive(sandbox: &Sandbox) -> BTreeSet<String> {
-    let told = folders(sandbox).into_iter().find_map(|name| {
+    let told = sandbox.folders().into_iter().find_map(|name| {
         // Its folder may be cleared away between two looks.
         let socket = sandbox.socket(&name)?;
         let run = sandbox.raptor(["--connect", &socket, "members", "-o", "json"]).run();
@@ -42,7 +33,7 @@ fn alive(sandbox: &Sandbox) -> BTreeSet<String> {
 /// Waits until exactly `count` machines exist, all of them alive and each with one agent.
 fn wait_for_exactly(sandbox: &Sandbox, count: usize) -> BTreeSet<String> {
     wait_until(MENDED, &format!("exactly {count}"), || {
-        let (there, alive) = (folders(sandbox), alive(sandbox));
+        let (there, alive) = (sandbox.folders(), alive(sandbox));
         let agents = sandbox.processes_with(&["agent run"]).len();
         let is_so = there.len() == count && there == alive && agents == count;
         if is_so { Ok(there) } else { Err(format!("{there:?}, alive {alive:?}, {agents} agents")) }
@@ -94,7 +85,7 @@ fn wait_for_newcomer(sandbox: &Sandbox, known: &BTreeSet<String>, file: &str) ->
         let has_it = |name: &String| {
             sandbox.machine_if_any(name).is_some_and(|home| home.join(file).exists())
         };
-        let new = folders(sandbox).into_iter().find(|name| !known.contains(name) && has_it(name));
+        let new = sandbox.folders().into_iter().find(|name| !known.contains(name) && has_it(name));
         new.ok_or("none")
     })
 }
@@ -143,7 +134,7 @@ fn newcomers_that_know_only_the_dead_are_found_by_those_that_know_more() {
     sandbox.raptor(["scale", &COUNT.to_string()]).success();
     let founder = BTreeSet::from(["local-1".to_owned()]);
     wait_until(MENDED, "a newcomer that has the document", || {
-        let there = folders(&sandbox);
+        let there = sandbox.folders();
         let has_it = |name: &&String| {
             let Some(socket) = sandbox.socket(name) else { return false };
             let run = sandbox.raptor(["--connect", &socket, "config", "get", "user.motto"]).run();
@@ -174,12 +165,12 @@ fn what_a_person_destroyed_stays_destroyed() {
     sandbox.raptor(["scale", "2"]).success();
     let third = wait_for_exactly(&sandbox, 2);
     stays(Duration::from_secs(10), "nobody comes back, nobody else comes", || {
-        let there = folders(&sandbox);
+        let there = sandbox.folders();
         if there == third { Ok(()) } else { Err(format!("{there:?}")) }
     });
     // All of it: nobody is left who could undo that, and nobody does while it goes on.
     sandbox.raptor(["destroy", "--all", "--yes"]).success();
-    assert_eq!(folders(&sandbox), BTreeSet::new());
+    assert_eq!(sandbox.folders(), BTreeSet::new());
     sandbox.wait_for_silence();
 }
 
@@ -203,7 +194,7 @@ fn who_sees_nobody_asks_the_back_end_before_it_acts() {
         if told(&plan) && told(&status) { Ok(()) } else { Err(plan) }
     });
     stays(Duration::from_secs(15), "nobody is replaced", || {
-        let there = folders(&sandbox);
+        let there = sandbox.folders();
         if there == three { Ok(()) } else { Err(format!("{there:?}")) }
     });
     for process in &stopped {
@@ -213,7 +204,7 @@ fn who_sees_nobody_asks_the_back_end_before_it_acts() {
         let alive = alive(&sandbox);
         if alive == three { Ok(()) } else { Err(format!("{alive:?}")) }
     });
-    assert_eq!(folders(&sandbox), three);
+    assert_eq!(sandbox.folders(), three);
     // Those that stand still are replaced at once: the back-end says so.
     cut_off(&sandbox, "local-1");
     cut_off(&sandbox, "local-3");
@@ -231,7 +222,7 @@ fn a_cluster_for_a_while_ends_by_itself() {
         if is_told { Ok(()) } else { Err(run.stdout) }
     });
     wait_until(MENDED, "no machine left", || {
-        let there = folders(&sandbox);
+        let there = sandbox.folders();
         if there.is_empty() { Ok(()) } else { Err(format!("{there:?}")) }
     });
     sandbox.wait_for_silence();

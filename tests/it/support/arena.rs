@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::process::Process;
 use super::run::{Invocation, Running};
-use super::sandbox::Sandbox;
+use super::sandbox::{Sandbox, local_machines};
 use super::wait::wait_until;
 
 /// Room for a dozen machines' documents and logs.
@@ -78,11 +78,7 @@ impl Arena {
 
     /// The machines that the back-end holds, whether they run or not.
     pub fn folders(&self) -> BTreeSet<String> {
-        let clusters = fs::read_dir(self.home().join("machines")).into_iter().flatten();
-        let machines =
-            clusters.filter_map(|cluster| fs::read_dir(cluster.ok()?.path()).ok()).flatten();
-        let names = machines.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-        names.filter(|name| !name.starts_with('.')).collect()
+        local_machines(&self.home())
     }
 
     /// Supervisor and agent of a machine, as far as they run.

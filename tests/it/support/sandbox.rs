@@ -28,6 +28,14 @@ pub struct Sandbox {
     destroys: AtomicBool,
 }
 
+/// The machines that the back-end `local` holds for the user of this home.
+pub fn local_machines(home: &Path) -> BTreeSet<String> {
+    let clusters = fs::read_dir(home.join("machines")).into_iter().flatten();
+    let machines = clusters.filter_map(|cluster| fs::read_dir(cluster.ok()?.path()).ok()).flatten();
+    let names = machines.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    names.filter(|name| !name.starts_with('.')).collect()
+}
+
 impl Sandbox {
     /// Makes one, in a folder short enough for the paths of unix sockets (108 bytes, unix(7)).
     pub fn new() -> Self {
@@ -142,6 +150,11 @@ impl Sandbox {
             let home = cluster.ok()?.path().join(name);
             home.is_dir().then_some(home)
         })
+    }
+
+    /// The local machines that exist, whether they run or not.
+    pub fn folders(&self) -> BTreeSet<String> {
+        local_machines(&self.home())
     }
 
     /// The address of the agent of the local machine `name`; none when there is no such machine.
