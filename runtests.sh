@@ -98,6 +98,9 @@ prepare_end_to_end() {
     need git git || leave_out "no git, and no right to install it" e2e::modules::
     need yggdrasil yggdrasil ||
         leave_out "no yggdrasil, and no right to install it" e2e::namespaces::external::
+    need miniupnpd miniupnpd-nftables ||
+        leave_out "no miniupnpd, and no right to install miniupnpd-nftables" \
+            e2e::namespaces::ports::
     need tcpdump tcpdump ||
         leave_out "no tcpdump, and no right to install it" e2e::namespaces::clear::
     need ping iputils-ping ||
@@ -114,7 +117,7 @@ prepare_end_to_end() {
     need cloud-init cloud-init ||
         leave_out "no cloud-init, and no right to install it" cloud_init
     need nft nftables || leave_out "no nft, and no right to install nftables" \
-        e2e::namespaces::routers:: e2e::namespaces::shapes::traffic e2e::namespaces::shapes::a_chain
+        e2e::namespaces::routers:: e2e::namespaces::ports:: e2e::namespaces::shapes::traffic e2e::namespaces::shapes::a_chain
     prepare_moto
     need ip iproute2 || leave_out "no ip, and no right to install iproute2"
     prepare_docker

@@ -25,6 +25,7 @@ mod outside;
 pub mod peer;
 pub mod perform;
 pub mod pin;
+pub mod port_mapping;
 pub mod process;
 pub mod reconcile;
 pub mod recovery;

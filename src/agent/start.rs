@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::net::SocketAddr;
+use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -14,6 +16,7 @@ use crate::agent::clock::Clock;
 use crate::agent::clock::RandomError;
 use crate::agent::clock::wall_clock;
 use crate::agent::core::Core;
+use crate::agent::core::Inbox;
 use crate::agent::core::Parts;
 use crate::agent::core::Stopping;
 use crate::agent::directory::Directory;
@@ -36,6 +39,7 @@ use crate::agent::peer::client::PeerClient;
 use crate::agent::peer::server::PeerServer;
 use crate::agent::perform::door::Doors;
 use crate::agent::pin::Pin;
+use crate::agent::port_mapping::PortMapping;
 use crate::agent::reconcile::Tender;
 use crate::agent::reconcile::Tending;
 use crate::agent::reconcile::TendingQueue;
@@ -86,6 +90,8 @@ pub struct AgentSettings {
     /// The existing network that the cluster runs on, as an interface's name or a range of
     /// addresses; none where it runs on whatever there is.
     pub network: Option<String>,
+    /// Whether the router is asked for a port that leads to this machine.
+    pub maps_port: bool,
     /// Which links the machine has; `mesh` says so as well.
     pub pin: Pin,
 }
@@ -134,6 +140,7 @@ pub struct Started {
     peers: PeerServer,
     streams: StreamEndpoint,
     names: NameService,
+    mapping: Option<PortMapping>,
     genesis: Genesis,
     tending: Tending,
     queue: TendingQueue,
@@ -148,10 +155,7 @@ pub struct Started {
 pub async fn start(home: Home, settings: AgentSettings) -> Result<Started, AgentFailure> {
     let (key, mut file) = initialise::load(&home)?;
     let lock = StateLock::acquire(&home.lock_file())?;
-    let genesis = file.genesis.clone().ok_or(AgentFailure::NoCluster)?;
-    if file.evicted {
-        return Err(AgentFailure::Evicted(genesis.name.to_string()));
-    }
+    let genesis = cluster_of(&file)?;
     let epoch = u64::from_le_bytes(clock::random()?);
     let Opened { store, document, notes } = open_document(&home, &genesis, epoch)?;
     let (storage, stored) =
@@ -164,6 +168,7 @@ pub async fn start(home: Home, settings: AgentSettings) -> Result<Started, Agent
     let streams = StreamEndpoint::new(&key, Arc::clone(&directory) as _, lane)?;
     let (handle, commands) = AgentHandle::new();
     let (inbox, reports) = mpsc::channel(INBOX_CAPACITY);
+    let (moved, mapping) = map_port(settings.maps_port, &socket, &inbox);
     let (cluster, random) = (genesis.cluster_id(), clock::random()?);
     let mesh = Mesh::new(key.clone(), cluster, settings.mesh, random, clock.now(), started_at);
     let interface = interface(&settings.interface, &file, &mesh, &mut socket, clock);
@@ -191,6 +196,7 @@ pub async fn start(home: Home, settings: AgentSettings) -> Result<Started, Agent
         names: name_handle,
         pin: settings.pin,
         is_external,
+        moved,
         mesh,
         gossip,
         lane: driver,
@@ -209,11 +215,21 @@ pub async fn start(home: Home, settings: AgentSettings) -> Result<Started, Agent
         peers,
         streams,
         names,
+        mapping,
         genesis,
         tending,
         queue,
         services,
     })
+}
+
+/// The cluster that the machine is a member of.
+fn cluster_of(file: &MachineFile) -> Result<Genesis, AgentFailure> {
+    let genesis = file.genesis.clone().ok_or(AgentFailure::NoCluster)?;
+    if file.evicted {
+        return Err(AgentFailure::Evicted(genesis.name.to_string()));
+    }
+    Ok(genesis)
 }
 
 /// Where the members were last. The introducers first: a machine that has just joined remembers
@@ -265,6 +281,9 @@ impl Started {
         });
         let serving = tokio::spawn(self.peers.serve(self.streams.clone()));
         let why = event_loop::run(&mut self.core, self.sources).await;
+        if let Some(mapping) = self.mapping {
+            mapping.end().await;
+        }
         // Some peer may never say that it has heard the goodbye.
         let _ = timeout(CLOSE_TIMEOUT, self.streams.close()).await;
         serving.abort();
@@ -294,6 +313,19 @@ fn put_out(home: &Home) -> AgentFailure {
         }
         Err(error) => error.into(),
     }
+}
+
+/// Has the router lead a port to the mesh's socket, unless nobody outside can mean that one.
+fn map_port(
+    is_wanted: bool,
+    socket: &MeshSocket,
+    inbox: &mpsc::Sender<Inbox>,
+) -> (Arc<Notify>, Option<PortMapping>) {
+    let moved = Arc::<Notify>::default();
+    let bound = socket.local_address().ok().filter(|bound| is_wanted && !bound.ip().is_loopback());
+    let port = bound.and_then(|bound| NonZeroU16::new(bound.port()));
+    let mapping = port.map(|port| PortMapping::start(port, Arc::clone(&moved), inbox.clone()));
+    (moved, mapping)
 }
 
 /// Binds the address the machine was told, else the port it had last time, else any.

@@ -186,6 +186,7 @@ fn settings(config: &Config, pin: Pin) -> AgentSettings {
                 DnsResolver::Off => Leading::Off,
             },
         },
+        maps_port: config.mesh.port_mapping && config.mesh.engine == Engine::Raptor,
         network: (config.mesh.engine == Engine::External).then(|| config.mesh.network.clone()),
         pin,
     }

@@ -273,11 +273,14 @@ impl Quality {
 
     /// Says anew what the link is like when that differs enough. Returns whether it does.
     fn advertise(&mut self, now: Moment, settings: &MeshSettings, at_once: bool) -> bool {
-        let rtt_us = self.rtt_us().unwrap_or(RTT_UNKNOWN_US);
+        let (rtt_us, deviation) = self.rtt.unwrap_or((RTT_UNKNOWN_US, 0));
         let metric = Metric::new(rtt_us, self.gaps.loss().unwrap_or(0));
         let (cost, before) = (metric.cost_us(), self.advertised.cost_us());
         let difference = cost.abs_diff(before);
-        let matters = difference > before / 4 && difference > 2_000;
+        // What busy computers at the two ends add now and then would be news to the whole mesh
+        // every few seconds.
+        let noise = deviation.saturating_mul(2).max(2_000);
+        let matters = difference > before / 4 && difference > noise;
         let rest = settings.ping_interval * METRIC_INTERVALS * (1 << self.changes);
         let rested = now.since(self.advertised_at);
         if !(at_once || matters && rested >= rest) {

@@ -170,6 +170,19 @@ fn noise_does_not_change_what_is_advertised_and_a_new_path_does() {
 }
 
 #[test]
+fn busy_ends_are_none_of_the_links() {
+    let mut quality = proved();
+    let mut said = 0;
+    for step in 1..3_600u64 {
+        // One answer in four finds both ends awake, the others wait for a processor.
+        let rtt = if step % 4 == 0 { 2 } else { 15 + step * 7_919 % 90 };
+        quality.pinged(1, at(step * 1_000));
+        said += u32::from(quality.ponged(1, at(step * 1_000 + rtt), &settings()));
+    }
+    assert!(said <= 2, "said {said} times in an hour");
+}
+
+#[test]
 fn a_link_that_keeps_changing_says_so_ever_less_often() {
     let mut quality = proved();
     let mut said = 0;

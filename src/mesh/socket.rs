@@ -16,7 +16,7 @@ use std::time::Duration;
 use quinn_udp::{RecvMeta, Transmit, UdpSocketState};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::Interest;
-use tokio::net::UdpSocket;
+use tokio::io::unix::AsyncFd;
 
 use crate::mesh::socket::backlog::Backlog;
 use crate::mesh::socket::data::DataSocket;
@@ -34,7 +34,7 @@ const BACKLOG_BYTES_MAX: usize = 1 << 20;
 /// Asked of the kernel for each direction; it grants what its own bound allows.
 const KERNEL_BUFFER_BYTES: usize = 2 << 20;
 
-/// When the kernel has no room and nobody watches for it, sending is tried again after this long.
+/// When the kernel has no room, sending is tried again after this long.
 const RETRY_AFTER: Duration = Duration::from_millis(1);
 
 /// Why there is no socket.
@@ -94,8 +94,9 @@ enum Family {
 /// Who waits for datagrams.
 #[derive(Debug)]
 enum Io {
-    /// The agent's loop.
-    Loop(UdpSocket),
+    /// The agent's loop, which the runtime wakes for what arrives and for nothing else: whoever also
+    /// waits for room is woken by every datagram that has left the kernel.
+    Loop(AsyncFd<std::net::UdpSocket>),
     /// The data plane's threads: the runtime does not watch the socket, or every datagram would
     /// wake the loop as well.
     Threads(std::net::UdpSocket),
@@ -144,10 +145,11 @@ impl MeshSocket {
         let _ = socket.set_recv_buffer_size(KERNEL_BUFFER_BYTES);
         let _ = socket.set_send_buffer_size(KERNEL_BUFFER_BYTES);
         socket.set_nonblocking(true)?;
-        let io = UdpSocket::from_std(socket.into())?;
+        let io = std::net::UdpSocket::from(socket);
+        let state = following(&io)?;
         Ok(Self {
-            state: following(&io)?,
-            io: Io::Loop(io),
+            state,
+            io: Io::Loop(watched(io)?),
             family,
             backlog: Backlog::new(BACKLOG_BYTES_MAX),
             buffers: vec![0; RECEIVE_BUFFERS * RECEIVE_BUFFER_BYTES],
@@ -161,7 +163,7 @@ impl MeshSocket {
     /// The operating system's, which does not occur on a bound socket.
     pub fn local_address(&self) -> io::Result<SocketAddr> {
         match &self.io {
-            Io::Loop(io) => io.local_addr(),
+            Io::Loop(io) => io.get_ref().local_addr(),
             Io::Threads(io) => io.local_addr(),
         }
     }
@@ -190,15 +192,18 @@ impl MeshSocket {
     /// # Errors
     /// The operating system's; the socket is of no use any more.
     pub async fn ready(&self) -> io::Result<()> {
-        match &self.io {
-            Io::Loop(io) if self.backlog.is_empty() => io.readable().await,
-            Io::Loop(io) => io.ready(Interest::READABLE.add(Interest::WRITABLE)).await.map(drop),
-            Io::Threads(_) if self.backlog.is_empty() => std::future::pending().await,
-            Io::Threads(_) => {
-                tokio::time::sleep(RETRY_AFTER).await;
-                Ok(())
+        let arrival = async {
+            match &self.io {
+                // What is there stays there until it is received.
+                Io::Loop(io) => io.readable().await.map(|mut guard| guard.retain_ready()),
+                Io::Threads(_) => std::future::pending().await,
             }
+        };
+        if self.backlog.is_empty() {
+            return arrival.await;
         }
+        // A kernel that has no room has some again when a packet's time has passed.
+        tokio::time::timeout(RETRY_AFTER, arrival).await.unwrap_or(Ok(()))
     }
 
     /// Hands each datagram of one batch to `handle`, with where it came from. Returns their number:
@@ -214,7 +219,7 @@ impl MeshSocket {
         let Io::Loop(io) = &self.io else { return Ok(0) };
         let state = &self.state;
         let filled =
-            io.try_io(Interest::READABLE, || state.recv(io.into(), &mut slices, &mut metas));
+            io.try_io(Interest::READABLE, |io| state.recv(io.into(), &mut slices, &mut metas));
         let filled = match filled {
             Ok(filled) => filled,
             Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(0),
@@ -289,19 +294,18 @@ impl MeshSocket {
     }
 
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
-        let state = &self.state;
-        match (state.try_send((&self.io).into(), transmit), &self.io) {
-            // Told again under the runtime's eyes, so that it knows to wait for room.
-            (Err(error), Io::Loop(io)) if error.kind() == ErrorKind::WouldBlock => {
-                io.try_io(Interest::WRITABLE, || state.try_send(io.into(), transmit))
-            }
-            (sent, _) => sent,
-        }
+        self.state.try_send((&self.io).into(), transmit)
     }
 }
 
+/// Has the runtime tell what arrives.
+#[expect(deprecated, reason = "its successor is `unsafe`, for descriptors that others may close")]
+fn watched(io: std::net::UdpSocket) -> io::Result<AsyncFd<std::net::UdpSocket>> {
+    AsyncFd::with_interest(io, Interest::READABLE)
+}
+
 /// `quinn-udp` forbids fragments, as QUIC wants; the mesh follows the path instead.
-fn following(io: &UdpSocket) -> io::Result<UdpSocketState> {
+fn following(io: &std::net::UdpSocket) -> io::Result<UdpSocketState> {
     let state = UdpSocketState::new(io.into())?;
     path::follow(io.as_fd());
     Ok(state)

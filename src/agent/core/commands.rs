@@ -124,6 +124,7 @@ impl Core {
         problems.extend(self.parts.interface.problem());
         problems.extend(self.parts.tending.backups.borrow().problems());
         problems.extend(self.parts.names.problem.clone());
+        problems.extend(self.whereabouts.mapping_problem.clone());
         let reach_of = |node| self.parts.gossip.facts(node).map(|facts| facts.reach);
         let (members, pin) = (&self.roster().members, &self.parts.pin);
         problems.extend(pin.problem(members, self.me(), |node| reach_of(node).unwrap_or_default()));

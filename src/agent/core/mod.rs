@@ -20,6 +20,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::sync::mpsc;
 
 use crate::agent::admission::KnockAnswer;
@@ -90,6 +91,8 @@ pub struct Parts {
     pub pin: Pin,
     /// Whether the cluster runs on an existing network: it is reached at that one's addresses.
     pub is_external: bool,
+    /// Told when this machine may stand behind another router.
+    pub moved: Arc<Notify>,
     /// Links and routes.
     pub mesh: Mesh,
     /// Membership and facts.
@@ -181,6 +184,8 @@ pub enum Inbox {
     Exchanged(NodeId),
     /// A newcomer's knock is decided.
     KnockDecided(KnockId, KnockAnswer),
+    /// The router leads a port to this machine, or why not.
+    PortMapped(Result<SocketAddr, String>),
 }
 
 /// Why the loop ends.
@@ -317,7 +322,7 @@ impl Core {
             self.sync_with_somebody();
             self.retry_storage();
             self.refresh_interface();
-            self.look_around();
+            self.look_at_times();
         }
         self.settle();
     }
@@ -347,6 +352,7 @@ impl Core {
                 self.exchanging.remove(&node);
             }
             Inbox::KnockDecided(knock, answer) => self.answer_knock(knock, &answer),
+            Inbox::PortMapped(word) => self.port_mapped(word),
         }
     }
 

@@ -21,6 +21,7 @@ use hickory_proto::rr::rdata::PTR;
 use hickory_proto::rr::rdata::SOA;
 
 use crate::agent::names::zone::Zone;
+use crate::model::name::Name;
 
 /// The domain of the members' names.
 pub const DOMAIN: &str = "raptor";
@@ -67,6 +68,8 @@ pub enum Verdict {
 enum Found {
     /// Something with records of these kinds, perhaps none.
     Records(Vec<RData>),
+    /// The name of a member at an address of others: all else about it is not ours to say.
+    Pointer(RData),
     /// Nothing.
     Nothing,
     /// Not ours to say.
@@ -113,8 +116,14 @@ fn fill(zone: &Zone, query: &Query, response: &mut Message) -> Option<IsForeign>
         Found::Foreign
     };
     let asked = query.query_type();
+    let found = match found {
+        Found::Pointer(name) if matches!(asked, RecordType::PTR | RecordType::ANY) => {
+            Found::Records(vec![name])
+        }
+        found => found,
+    };
     match found {
-        Found::Foreign => {
+        Found::Foreign | Found::Pointer(_) => {
             response.metadata.response_code = ResponseCode::Refused;
             return Some(IsForeign);
         }
@@ -156,8 +165,22 @@ fn find(zone: &Zone, name: &DomainName) -> Found {
             Found::Records(soa(zone, REVERSE_DOMAIN).into_iter().collect())
         }
         [.., "c", "f", "ip6", "arpa"] => reverse(zone, &labels),
-        _ => Found::Foreign,
+        _ => outer_address(name)
+            .and_then(|address| zone.addresses.get(&address))
+            .and_then(pointer)
+            .map_or(Found::Foreign, Found::Pointer),
     }
+}
+
+/// The one address whose reverse name this is (RFC 1035, section 3.5; RFC 3596, section 2.5).
+fn outer_address(name: &DomainName) -> Option<IpAddr> {
+    let network = name.parse_arpa_name().ok()?;
+    (network.prefix_len() == network.max_prefix_len()).then(|| network.addr())
+}
+
+fn pointer(member: &Name) -> Option<RData> {
+    let target = DomainName::from_str(&format!("{member}.{DOMAIN}.")).ok()?;
+    Some(RData::PTR(PTR(target)))
 }
 
 fn data(address: &IpAddr) -> RData {
@@ -179,13 +202,11 @@ fn reverse(zone: &Zone, labels: &[&str]) -> Found {
     let Ok(prefix) = u128::from_str_radix(&digits, 16) else { return Found::Nothing };
     let first = prefix.checked_shl(shift).unwrap_or_default();
     let last = first | 1u128.checked_shl(shift).map_or(u128::MAX, |size| size - 1);
-    let mut below = zone.addresses.range(Ipv6Addr::from(first)..=Ipv6Addr::from(last));
+    let [first, last] = [first, last].map(|bits| IpAddr::from(Ipv6Addr::from(bits)));
+    let mut below = zone.addresses.range(first..=last);
     match below.next() {
         None => Found::Nothing,
-        Some((_, name)) if count == 32 => {
-            let target = DomainName::from_str(&format!("{name}.{DOMAIN}."));
-            Found::Records(target.map(|name| RData::PTR(PTR(name))).into_iter().collect())
-        }
+        Some((_, name)) if count == 32 => Found::Records(pointer(name).into_iter().collect()),
         Some(_) => Found::Records(Vec::new()),
     }
 }

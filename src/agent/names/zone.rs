@@ -17,8 +17,8 @@ pub struct Zone {
     pub serial: u32,
     /// Where each member is reached, by name.
     pub members: BTreeMap<String, Vec<IpAddr>>,
-    /// Whose each mesh address is.
-    pub addresses: BTreeMap<Ipv6Addr, Name>,
+    /// Whose each address is: mesh addresses, and those at which members are reached.
+    pub addresses: BTreeMap<IpAddr, Name>,
 }
 
 impl Zone {
@@ -28,10 +28,14 @@ impl Zone {
         Self { cluster, serial: 0, members: BTreeMap::new(), addresses: BTreeMap::new() }
     }
 
-    /// Adds a member that is reached at `at`; its mesh address is `address`.
+    /// Adds a member that is reached at `at`; its mesh address is `address`. A mesh address is its
+    /// key's, whatever others say; any other that two members say they have is the first one's.
     pub fn add(&mut self, name: &Name, address: Ipv6Addr, at: Vec<IpAddr>) {
+        for outer in &at {
+            self.addresses.entry(*outer).or_insert_with(|| name.clone());
+        }
+        self.addresses.insert(address.into(), name.clone());
         self.members.insert(name.to_string(), at);
-        self.addresses.insert(address, name.clone());
     }
 }
 

@@ -71,6 +71,9 @@ pub struct MeshConfig {
     pub link_timeout_ms: u64,
     /// The network interface through which any program reaches the members.
     pub interface: InterfaceConfig,
+    /// Whether an agent asks its router (by PCP, NAT-PMP or `UPnP`) to lead a port to it, so that
+    /// members elsewhere can dial it. Given back when the agent ends. Takes effect at its next start.
+    pub port_mapping: bool,
     /// What carries the cluster.
     pub engine: Engine,
     /// For the engine `external`: the interface's name (`tun0`) or the range of its addresses
@@ -91,6 +94,7 @@ impl Default for MeshConfig {
             ping_interval_ms: 800,
             link_timeout_ms: 4_000,
             interface: InterfaceConfig::default(),
+            port_mapping: false,
             engine: Engine::Raptor,
             network: String::new(),
             reach: Reach::Full,

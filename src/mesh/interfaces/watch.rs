@@ -18,6 +18,12 @@ impl AddressWatch {
         Self(open().ok())
     }
 
+    /// Whether the kernel tells.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// Waits for a change. Cancelling loses nothing.
     pub async fn changed(&self) {
         let Some(socket) = &self.0 else { return std::future::pending().await };

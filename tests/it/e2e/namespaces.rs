@@ -6,6 +6,7 @@ mod external;
 mod interface;
 mod looking;
 mod names;
+mod ports;
 mod routers;
 mod shapes;
 

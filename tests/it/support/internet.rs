@@ -4,6 +4,7 @@
 use std::cell::Cell;
 
 use super::namespace::Namespace;
+use super::run::Invocation;
 use super::sandbox::Sandbox;
 
 /// What a router does with addresses: the four classic kinds.
@@ -49,7 +50,9 @@ impl Internet {
     pub fn plug(&self, sandbox: &Sandbox, space: &Namespace) -> String {
         let number = self.cables.get() + 1;
         self.cables.set(number);
-        let network = format!("198.18.{number}");
+        // Really public ones, though nothing of this reaches them: a router that is asked for ports
+        // gives none while its own address is of a range for tests.
+        let network = format!("11.18.{number}");
         cable(sandbox, &self.hub, &format!("down{number}"), space, &network);
         format!("{network}.2")
     }
@@ -104,6 +107,11 @@ impl Router {
     pub fn router(&self, sandbox: &Sandbox, kind: Kind) -> Self {
         let space = self.machine(sandbox);
         Self::new(sandbox, space, format!("{CARRIER}.2"), HOME, kind)
+    }
+
+    /// `program`, run on it.
+    pub fn enter(&self, sandbox: &Sandbox, program: &str) -> Invocation {
+        self.space.enter(sandbox, program)
     }
 
     /// How many datagrams from outside it has refused.

@@ -53,6 +53,45 @@ fn members_have_addresses_in_both_domains_and_any_case() {
 }
 
 #[test]
+fn addresses_in_an_existing_network_have_their_members_names() {
+    let mut zone = zone();
+    let ygg: Ipv6Addr = "201:abcd::7".parse().unwrap();
+    let mesh: Ipv6Addr = "fc77::7".parse().unwrap();
+    zone.add(&"thief".parse().unwrap(), "fc76::7".parse().unwrap(), vec![mesh.into()]);
+    zone.add(&"ygg".parse().unwrap(), mesh, vec![ygg.into()]);
+    let both = vec![ygg.into(), mesh.into()];
+    zone.add(&"liar".parse().unwrap(), "fc78::7".parse().unwrap(), both);
+    let pointer = |address: IpAddr, kind| {
+        let bytes = ask(&DomainName::from(address).to_string(), kind).to_vec().unwrap();
+        match answer(&zone, &bytes, Transport::Udp) {
+            Verdict::Answer(bytes) => Message::from_vec(&bytes).unwrap().answers,
+            Verdict::Foreign(_) => panic!("{address} is for others"),
+            Verdict::Drop => panic!("{address} is no question"),
+        }
+    };
+    for (address, name) in [
+        (ygg.into(), "ygg.raptor."),
+        (mesh.into(), "ygg.raptor."),
+        ("10.0.0.2".parse().unwrap(), "web-2.raptor."),
+    ] {
+        let found = pointer(address, RecordType::PTR);
+        let names: Vec<String> = found.iter().map(|record| record.data.to_string()).collect();
+        assert_eq!(names, [name], "{address}");
+    }
+    // What else is known of such an address, and of others beside it, others know.
+    for (name, kind) in [
+        (DomainName::from(IpAddr::from(ygg)).to_string(), RecordType::TXT),
+        ("3.0.0.10.in-addr.arpa.".to_owned(), RecordType::PTR),
+        ("0.0.10.in-addr.arpa.".to_owned(), RecordType::PTR),
+        ("2.0.ip6.arpa.".to_owned(), RecordType::PTR),
+    ] {
+        let bytes = ask(&name, kind).to_vec().unwrap();
+        let verdict = answer(&zone, &bytes, Transport::Udp);
+        assert!(matches!(verdict, Verdict::Foreign(_)), "{name}");
+    }
+}
+
+#[test]
 fn a_name_without_such_records_is_not_a_name_that_is_not_there() {
     let none = |code| (code, Vec::new(), true);
     for (name, kind) in [

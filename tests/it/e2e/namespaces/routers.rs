@@ -18,13 +18,17 @@ use crate::support::wait::wait_until;
 const NAMES: [&str; 4] = ["p0", "p1", "h0", "h1"];
 
 /// Two members with public addresses and two elsewhere, all alive. So many rings link all of them.
-fn cluster(sandbox: &Sandbox, internet: &Internet, homes: [Namespace; 2]) -> [Member; 4] {
+pub fn cluster(
+    sandbox: &Sandbox,
+    internet: &Internet,
+    homes: [Namespace; 2],
+    config: &Value,
+) -> [Member; 4] {
     let [first, second] = homes;
     let spaces = [internet.public(sandbox), internet.public(sandbox), first, second];
-    let config = json!({"mesh": {"listen": "[::]:0", "rings": 8}});
     let mut members: Vec<Member> = Vec::new();
     for (name, space) in NAMES.into_iter().zip(spaces) {
-        let mut member = Member::enter(sandbox, space, name, &config, members.first());
+        let mut member = Member::enter(sandbox, space, name, config, members.first());
         member.run(sandbox, false);
         members.push(member);
     }
@@ -34,12 +38,16 @@ fn cluster(sandbox: &Sandbox, internet: &Internet, homes: [Namespace; 2]) -> [Me
     members.try_into().unwrap_or_else(|_| unreachable!())
 }
 
+fn config() -> Value {
+    json!({"mesh": {"listen": "[::]:0", "rings": 8}})
+}
+
 fn mesh(sandbox: &Sandbox, member: &Member) -> Value {
     member.raptor(sandbox).args(["mesh", "-o", "json"]).success().stdout_json()
 }
 
 /// Waits until `member` says that this stands between it and the others.
-fn wait_for_nat(sandbox: &Sandbox, member: &Member, expected: &str) {
+pub fn wait_for_nat(sandbox: &Sandbox, member: &Member, expected: &str) {
     wait_until(CONVERGENCE_LIMIT, &format!("address translation: {expected}"), || {
         let mesh = mesh(sandbox, member);
         if mesh["nat"] == expected { Ok(()) } else { Err(mesh.to_string()) }
@@ -58,7 +66,7 @@ fn endpoint(sandbox: &Sandbox, member: &Member, name: &str) -> Result<String, St
 }
 
 /// Waits until `member` has a link to `name` at the address `expected`.
-fn wait_for_link(sandbox: &Sandbox, member: &Member, name: &str, expected: &str) {
+pub fn wait_for_link(sandbox: &Sandbox, member: &Member, name: &str, expected: &str) {
     wait_until(CONVERGENCE_LIMIT, &format!("a link to {name} at {expected}"), || {
         let found = endpoint(sandbox, member, name)?;
         if found == expected { Ok(()) } else { Err(found) }
@@ -66,7 +74,7 @@ fn wait_for_link(sandbox: &Sandbox, member: &Member, name: &str, expected: &str)
 }
 
 /// Waits until packets from `member` reach `name` over so many links.
-fn wait_for_hops(sandbox: &Sandbox, member: &Member, name: &str, expected: u64) {
+pub fn wait_for_hops(sandbox: &Sandbox, member: &Member, name: &str, expected: u64) {
     wait_until(CONVERGENCE_LIMIT, &format!("{expected} links to {name}"), || {
         let ping = ["ping", name, "-n", "1", "-o", "json"];
         let run = member.raptor(sandbox).args(ping).run();
@@ -112,7 +120,7 @@ fn behind(one: Kind, other: Kind, check: impl FnOnce(&Sandbox, &[Member; 4], &[R
     let routers = [one, other].map(|kind| internet.router(&sandbox, kind));
     let homes = routers.each_ref().map(|router| router.machine(&sandbox));
     let begun = Instant::now();
-    let members = cluster(&sandbox, &internet, homes);
+    let members = cluster(&sandbox, &internet, homes, &config());
     println!("{one:?} and {other:?}: all alive after {:?}", begun.elapsed());
     wait_for_nat(&sandbox, &members[0], "none");
     wait_for_nat(&sandbox, &members[2], nat_of(one));
@@ -168,7 +176,7 @@ fn behind_two_carriers_and_two_homes_members_meet() {
     let carriers = [(); 2].map(|()| internet.carrier(&sandbox, Kind::PortRestricted));
     let routers = carriers.each_ref().map(|one| one.router(&sandbox, Kind::PortRestricted));
     let homes = routers.each_ref().map(|router| router.machine(&sandbox));
-    let members = cluster(&sandbox, &internet, homes);
+    let members = cluster(&sandbox, &internet, homes, &config());
     let [_, _, left, right] = &members;
     wait_for_nat(&sandbox, left, "easy");
     wait_for_link(&sandbox, left, "h1", &carriers[1].outer);
@@ -258,7 +266,7 @@ fn a_transfer_goes_on_while_a_member_moves_between_networks() {
     let kinds = [Kind::PortRestricted, Kind::PortRestricted, Kind::Symmetric];
     let [near, far, hotel] = kinds.map(|kind| internet.router(&sandbox, kind));
     let homes = [near.machine(&sandbox), far.machine(&sandbox)];
-    let members = cluster(&sandbox, &internet, homes);
+    let members = cluster(&sandbox, &internet, homes, &config());
     let [_, _, mover, other] = &members;
     wait_for_link(&sandbox, other, "h0", &near.outer);
 
