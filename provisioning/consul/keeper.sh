@@ -1,7 +1,7 @@
 #!/bin/sh
 # Runs a Consul server at this machine's mesh address and keeps its cluster together: new servers are
-# led to it, lost ones are taken out of it, and when most are lost those left go on. Who is there,
-# raptor's members say.
+# led to it, lost ones are taken out of it, when most are lost those left go on, and when all are lost
+# new ones get what they held from a snapshot that raptor's members keep. Who is there, they say.
 set -eu
 # Whatever fails, the next look mends.
 set +e
@@ -12,6 +12,8 @@ members=$data/members
 child=
 leaderless=0
 registered=0
+kept=0
+kept_index=
 umask 022
 mkdir -p "$data/state"
 chown consul "$data/state"
@@ -113,6 +115,46 @@ register() {
     cp "$members" "$data/registered"
 }
 
+raptor() { /usr/local/lib/raptor/current/raptor --home /var/lib/raptor "$@"; }
+
+# In the name of a secret and of an artefact there are small letters, digits and -.
+snapshot=consul-$(printf %s "$datacenter" | tr 'A-Z_' 'a-z-' | sed 's/-*$//')
+# A cluster that holds this key has its past, or never had one.
+mark=raptor/consul/begun
+
+# The leader of a cluster without a past looks for one: what an earlier cluster held.
+begin() {
+    [ "$(consul kv get "$mark" 2>/dev/null)" = yes ] && return
+    # Whether there is one must be known before anything is kept in its place.
+    list=$(raptor artefact ls -o json 2>/dev/null) || return 1
+    case $list in
+        *"\"name\": \"$snapshot\""* | *"\"name\":\"$snapshot\""*)
+            raptor artefact get "$snapshot" "$data/snapshot" >/dev/null 2>&1 || return 1
+            consul snapshot restore "$data/snapshot" >/dev/null 2>&1
+            restored=$?
+            rm -f "$data/snapshot"
+            [ "$restored" = 0 ] || { say "the snapshot cannot be restored"; return 1; }
+            say "restored what an earlier cluster held"
+            ;;
+    esac
+    consul kv put "$mark" yes >/dev/null 2>&1
+}
+
+# Gives all members what the servers hold, sealed, when a value has changed.
+keep() {
+    [ "$snapshot_s" != 0 ] && [ $((now - kept)) -ge "$snapshot_s" ] || return
+    kept=$now
+    begin || return
+    index=$(curl --silent --max-time 5 --output /dev/null --dump-header - \
+        "http://127.0.0.1:8500/v1/kv/?keys&separator=/" | tr -d '\r' |
+        awk 'tolower($1) == "x-consul-index:" { print $2 }')
+    [ -n "$index" ] && [ "$index" != "$kept_index" ] || return
+    (umask 077 && consul snapshot save "$data/snapshot" >/dev/null 2>&1) &&
+        raptor artefact add --name "$snapshot" --seal "$snapshot" "$data/snapshot" >/dev/null 2>&1 &&
+        kept_index=$index && say "all members keep what index $index held"
+    rm -f "$data/snapshot"
+}
+
 # No leader, and most of the servers that choose one are lost: those left go on by themselves. Each
 # of them comes to the same list, since all know the same members.
 recover() {
@@ -148,6 +190,7 @@ tend() {
             leaderless=0
             if printf '%s\n' "$peers" | grep -qF "[$address]:8300 leader"; then
                 tidy
+                keep
                 if [ $((now - registered)) -ge 60 ] || ! cmp -s "$members" "$data/registered"; then register; fi
             fi
             ;;

@@ -2,6 +2,7 @@
 
 pub mod admission;
 pub mod api;
+pub mod artefacts;
 pub mod backup;
 pub mod clock;
 pub mod core;

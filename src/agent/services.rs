@@ -27,6 +27,7 @@ use crate::agent::process;
 use crate::agent::process::ProcessEvent;
 use crate::agent::reconcile::Tending;
 use crate::agent::terminal;
+use crate::config::artefacts::Artefacts;
 use crate::model::identity::NodeId;
 use crate::model::member::Member;
 use crate::model::member::Status;
@@ -55,13 +56,26 @@ pub struct Services {
     handle: AgentHandle,
     client: PeerClient,
     tending: Tending,
+    artefacts: Artefacts,
 }
 
 impl Services {
     /// For the machine `me`.
     #[must_use]
-    pub fn new(me: NodeId, handle: AgentHandle, client: PeerClient, tending: Tending) -> Self {
-        Self { me, handle, client, tending }
+    pub fn new(
+        me: NodeId,
+        handle: AgentHandle,
+        client: PeerClient,
+        tending: Tending,
+        artefacts: Artefacts,
+    ) -> Self {
+        Self { me, handle, client, tending, artefacts }
+    }
+
+    /// The files that the members keep.
+    #[must_use]
+    pub fn artefacts(&self) -> &Artefacts {
+        &self.artefacts
     }
 
     /// What the members will do about the fleet, as this one sees it.

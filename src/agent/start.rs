@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
+use crate::agent::artefacts::Collector;
 use crate::agent::clock;
 use crate::agent::clock::Clock;
 use crate::agent::clock::RandomError;
@@ -46,6 +47,7 @@ use crate::agent::reconcile::TendingQueue;
 use crate::agent::services::Services;
 use crate::agent::storage::Storage;
 use crate::agent::vault::Vault;
+use crate::config::artefacts::Artefacts;
 use crate::config::home::Home;
 use crate::config::store::Opened;
 use crate::config::store::RepairNote;
@@ -62,6 +64,7 @@ use crate::mesh::stream::error::StreamError;
 use crate::mesh::stream::lane::lane;
 use crate::model::cluster::Genesis;
 use crate::model::identity::NodeId;
+use crate::model::identity::SecretKey;
 use crate::seal::secret::Opener;
 
 /// Packets of streams that wait on each side of the mesh.
@@ -138,6 +141,7 @@ pub struct Started {
     core: Core,
     sources: Sources,
     peers: PeerServer,
+    collector: Collector,
     streams: StreamEndpoint,
     names: NameService,
     mapping: Option<PortMapping>,
@@ -178,8 +182,7 @@ pub async fn start(home: Home, settings: AgentSettings) -> Result<Started, Agent
     let gossip = Gossip::new(key.node_id(), started_at, settings.gossip, seed);
     let client = PeerClient::new(streams.clone(), handle.clone());
     let (tending, queue) = Tending::new(Vault::new(vec![Opener::member(&key)]));
-    let services = Services::new(key.node_id(), handle.clone(), client, tending.clone());
-    let peers = PeerServer::new(key.node_id().address(), handle.clone(), Arc::clone(&directory));
+    let (services, peers, collector) = serving(&home, &key, &handle, client, &tending, &directory);
     file.description.ssh_port = answering_ssh_port(file.description.ssh_port).await;
     let parts = Parts {
         home: home.clone(),
@@ -213,6 +216,7 @@ pub async fn start(home: Home, settings: AgentSettings) -> Result<Started, Agent
         core: Core::new(parts, started_at, inbox),
         sources: Sources { commands, stored, inbox: reports, clock },
         peers,
+        collector,
         streams,
         names,
         mapping,
@@ -230,6 +234,24 @@ fn cluster_of(file: &MachineFile) -> Result<Genesis, AgentFailure> {
         return Err(AgentFailure::Evicted(genesis.name.to_string()));
     }
     Ok(genesis)
+}
+
+/// What answers the API and the other members, and what fetches files from them.
+fn serving(
+    home: &Home,
+    key: &SecretKey,
+    handle: &AgentHandle,
+    client: PeerClient,
+    tending: &Tending,
+    directory: &Arc<Directory>,
+) -> (Services, PeerServer, Collector) {
+    let (me, artefacts) = (key.node_id(), Artefacts::new(home));
+    let wanted = tending.artefacts.subscribe();
+    let collector = Collector::new(artefacts.clone(), handle.clone(), client.clone(), wanted);
+    let peers =
+        PeerServer::new(me.address(), handle.clone(), Arc::clone(directory), artefacts.clone());
+    let services = Services::new(me, handle.clone(), client, tending.clone(), artefacts);
+    (services, peers, collector)
 }
 
 /// Where the members were last. The introducers first: a machine that has just joined remembers
@@ -280,6 +302,7 @@ impl Started {
             tokio::spawn(tender.run())
         });
         let serving = tokio::spawn(self.peers.serve(self.streams.clone()));
+        let collecting = tokio::spawn(self.collector.run());
         let why = event_loop::run(&mut self.core, self.sources).await;
         if let Some(mapping) = self.mapping {
             mapping.end().await;
@@ -287,6 +310,7 @@ impl Started {
         // Some peer may never say that it has heard the goodbye.
         let _ = timeout(CLOSE_TIMEOUT, self.streams.close()).await;
         serving.abort();
+        collecting.abort();
         self.names.close();
         tending.inspect(tokio::task::JoinHandle::abort);
         // Waits for the disk.

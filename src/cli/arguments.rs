@@ -130,6 +130,8 @@ pub enum Command {
     #[command(subcommand)]
     Compute(commands::compute::ComputeCommand),
     Install(commands::install::InstallArguments),
+    #[command(subcommand)]
+    Artefact(commands::artefact::ArtefactCommand),
     Package(commands::package::PackageArguments),
     #[command(subcommand)]
     Provider(commands::provider::ProviderCommand),
@@ -183,6 +185,7 @@ impl Command {
             | Self::Hook(_)
             | Self::Rule(_)
             | Self::Install(_)
+            | Self::Artefact(_)
             | Self::Secret(_)
             | Self::Backup(_)
             | Self::Config(_)
@@ -220,6 +223,7 @@ impl Command {
             | Self::Hook(_)
             | Self::Rule(_)
             | Self::Package(_)
+            | Self::Artefact(_)
             | Self::Secret(_)
             | Self::Backup(_)
             | Self::Restore(_) => true,
@@ -282,6 +286,11 @@ mod tests {
         "install ./modules/web",
         "install owner/repository@v1.2",
         "install web --remove",
+        "artefact add --target aarch64 ./raptor",
+        "artefact add --seal vault --name data ./file",
+        "artefact ls",
+        "artefact get data ./file",
+        "artefact rm data",
         "package --compute-type docker --server-type consul --image mine:1",
         "secret set token --select zone=home --note x",
         "secret set token",

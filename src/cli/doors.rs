@@ -62,6 +62,10 @@ impl Door for ApiDoor {
         Box::pin(async { self.client.members().await.map_err(told) })
     }
 
+    fn artefact(&self, digest: String) -> Answer<'_, Vec<u8>> {
+        Box::pin(async move { self.client.artefact(&digest).await.map_err(told) })
+    }
+
     fn genesis(&self) -> Answer<'_, Genesis> {
         Box::pin(async { Ok(self.client.status().await.map_err(told)?.genesis) })
     }

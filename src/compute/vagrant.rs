@@ -191,7 +191,14 @@ impl Vagrant {
         if let Some(provider) = &self.settings.provider {
             arguments.extend(["--provider", provider]);
         }
-        let up = self.act(project, &arguments).await.map_err(|cause| ("boot it", cause))?;
+        let mut up = self.act(project, &arguments).await;
+        // The provider `docker` asks about each container that it has listed, and one may go meanwhile.
+        if let Err(Cause::Command { said, .. }) = &up
+            && said.contains("No such object")
+        {
+            up = self.act(project, &arguments).await;
+        }
+        let up = up.map_err(|cause| ("boot it", cause))?;
         let step = "find out how to log in to it";
         let told = self.ask(&project.folder, &["ssh-config", "--no-tty"]).await;
         let told = told.map_err(|cause| (step, cause))?;

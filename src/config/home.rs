@@ -70,6 +70,12 @@ impl Home {
         self.root.join("modules")
     }
 
+    /// Files that the members keep for each other.
+    #[must_use]
+    pub fn artefacts_folder(&self) -> PathBuf {
+        self.root.join("artefacts")
+    }
+
     /// Plug-ins that make machines (`raptor-provider-NAME`).
     #[must_use]
     pub fn providers_folder(&self) -> PathBuf {

@@ -1,6 +1,7 @@
 //! Floor 1: what is wanted. Document, layers, merge, schema, and the store that alone touches the
 //! state folder.
 
+pub mod artefacts;
 pub mod change;
 pub mod document;
 pub mod error;

@@ -7,6 +7,7 @@ use crate::config::error::{Problem, Source, nearest};
 use crate::config::module::ModuleVariables;
 use crate::config::module::variable::Settings;
 use crate::config::path::Path;
+use crate::config::schema::artefact::{ARTEFACT_BYTES_MAX, ARTEFACTS_MAX, is_digest};
 use crate::config::schema::compute::{
     CLOUDS, CloudParameters, DRIVERS, DockerParameters, LocalParameters, PluginParameters,
     VagrantParameters,
@@ -49,6 +50,7 @@ pub(super) fn validate(config: &Config, modules: &ModuleVariables) -> Vec<Proble
     check.ranges(config);
     check.rules(config);
     check.fleet(config);
+    check.artefacts(config);
     check.backup(config);
     check.hooks(config);
     check.problems
@@ -75,6 +77,22 @@ impl Check {
         let place = Place { source: &Source::Merged, text: None, path: &root };
         let path = Path::from_keys(path.iter().copied()).unwrap_or_default();
         self.problems.push(place.problem(&path, what));
+    }
+
+    fn artefacts(&mut self, config: &Config) {
+        for (name, artefact) in &config.artefacts {
+            if !is_digest(&artefact.sha256) {
+                let what = "expected 64 small hexadecimal digits".to_owned();
+                self.refuse(&["artefacts", name, "sha256"], what);
+            }
+            if artefact.bytes > ARTEFACT_BYTES_MAX {
+                let what = format!("expected at most {ARTEFACT_BYTES_MAX}");
+                self.refuse(&["artefacts", name, "bytes"], what);
+            }
+        }
+        if config.artefacts.len() > ARTEFACTS_MAX {
+            self.refuse(&["artefacts"], format!("expected at most {ARTEFACTS_MAX}"));
+        }
     }
 
     /// Values of modules' variables: they must be declared, and fit.

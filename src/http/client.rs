@@ -1,5 +1,6 @@
 //! The client of an agent's API, over its unix socket.
 
+mod artefacts;
 mod looking;
 
 use std::path::{Path, PathBuf};

@@ -1,5 +1,6 @@
 //! Floor 4: the API over an `AgentHandle`, and its client.
 
+mod artefacts;
 pub mod client;
 pub mod exec_events;
 pub mod server;

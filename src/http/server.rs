@@ -46,6 +46,7 @@ use crate::agent::metrics;
 use crate::agent::peer::client::Duplex;
 use crate::agent::services::Services;
 use crate::config::home::Home;
+use crate::http::artefacts;
 use crate::http::socket_path::SocketPath;
 use crate::reconcile::fleet::plan::FleetPlan;
 
@@ -87,13 +88,14 @@ fn router(services: Services) -> Router {
         .route("/v1/exec", post(exec))
         .route("/v1/terminal/{node}", get(terminal))
         .route("/v1/connect/{node}/{port}", get(connect))
+        .route("/v1/artefacts/{digest}", get(artefacts::give).put(artefacts::put))
         .route("/v1/stop", post(stop))
         .layer(axum::extract::DefaultBodyLimit::max(BODY_SIZE_MAX))
         .with_state(services)
 }
 
 /// A refusal as an answer.
-struct Refusal(AgentError);
+pub(super) struct Refusal(pub(super) AgentError);
 
 impl From<AgentError> for Refusal {
     fn from(error: AgentError) -> Self {

@@ -91,7 +91,9 @@ impl Problem {
                 "give --ask-sudo-pass, or allow sudo without a password"
             }
             Self::UnsupportedSystem { .. } => "raptor's agent runs on Linux",
-            Self::UnsupportedArchitecture { .. } => "build raptor for that architecture",
+            Self::UnsupportedArchitecture { .. } => {
+                "`raptor artefact add --target ARCHITECTURE FILE` gives the cluster a static raptor for it"
+            }
             Self::DiskTooFull { .. } => "make room below /usr/local/lib",
             Self::NoExec => "mount /usr/local/lib without noexec",
             Self::ClockSkew { .. } => "set the machine's clock (for one: timedatectl set-ntp true)",

@@ -90,6 +90,15 @@ pub trait Admission: Send + Sync {
         Ok(None)
     }
 
+    /// raptor's program for a machine of another architecture than the one in the order; none where
+    /// there is none.
+    fn program<'a>(
+        &'a self,
+        _architecture: &'a str,
+    ) -> BoxFuture<'a, Result<Option<Program>, Box<dyn Error + Send + Sync>>> {
+        Box::pin(async { Ok(None) })
+    }
+
     /// Admits the machine's key; the answer is what `agent adopt` reads.
     fn admit<'a>(
         &'a self,

@@ -45,6 +45,8 @@ struct Run<'a> {
     steps: Vec<Step>,
     service: Service,
     sudo: bool,
+    /// raptor's program for the machine, where that is not the one in the order.
+    other: Option<Program>,
     name: Name,
     reached: Reached,
     reply: Option<InitReply>,
@@ -63,8 +65,9 @@ pub async fn slave(
     admission: &dyn Admission,
     progress: &Arc<dyn Progress>,
 ) -> Result<Slaved, SlaveError> {
-    let (looked, copied) = tokio::join!(look(host, order, progress), copy_early(host, order));
-    let (probe, warnings) = match looked {
+    let (looked, copied) =
+        tokio::join!(look(host, order, admission, progress), copy_early(host, order));
+    let (probe, warnings, other) = match looked {
         Ok(fit) => fit,
         Err(failure) => return Err(told(host, None, failure, Vec::new(), Vec::new())),
     };
@@ -75,7 +78,9 @@ pub async fn slave(
             return Err(told(host, None, failure, Vec::new(), Vec::new()));
         }
     };
-    let mut run = Run { copied, ..Run::new(host, order, progress, probe, steps) };
+    // What was copied early is not for that machine.
+    let copied = copied.filter(|_| other.is_none());
+    let mut run = Run { other, copied, ..Run::new(host, order, progress, probe, steps) };
     if let Err(failure) = run.perform(admission).await {
         let (undone, left) = run.put_back(admission, &failure).await;
         let log = run.reached.installing.then(|| order.layout.log());
@@ -93,12 +98,13 @@ pub async fn slave(
     })
 }
 
-/// Probes and checks: nothing is changed yet.
+/// Probes and checks: nothing is changed yet. Besides, raptor's program for a machine of another kind.
 async fn look(
     host: &dyn Host,
     order: &Order,
+    admission: &dyn Admission,
     progress: &Arc<dyn Progress>,
-) -> Result<(Probe, Vec<Problem>), Failure> {
+) -> Result<(Probe, Vec<Problem>, Option<Program>), Failure> {
     let stage = if order.is_new && order.join.is_some() {
         "looking at the machine, copying raptor"
     } else {
@@ -110,8 +116,17 @@ async fn look(
     script.sudo = order.requirements.has_sudo_password;
     let output = host.script(script).await.map_err(|error| Failure::new("probing", error))?;
     let probe = parse(&output.stdout).map_err(|error| Failure::new("probing", error))?;
-    match check(&probe, &order.requirements) {
-        Ok(warnings) => Ok((probe, warnings)),
+    let mut requirements = order.requirements.clone();
+    let mut other = None;
+    if order.join.is_some() && probe.architecture != requirements.architecture {
+        let found = admission.program(&probe.architecture).await;
+        other = found.map_err(|error| Failure::new("checking", SlaveCause::Admission(error)))?;
+        if other.is_some() {
+            requirements.architecture.clone_from(&probe.architecture);
+        }
+    }
+    match check(&probe, &requirements) {
+        Ok(warnings) => Ok((probe, warnings, other)),
         Err(problems) => Err(Failure::new("checking", SlaveCause::Unfit(problems))),
     }
 }
@@ -156,6 +171,7 @@ impl<'a> Run<'a> {
             reached: Reached::default(),
             reply: None,
             copied: None,
+            other: None,
             uploaded: false,
             probe,
         }
@@ -164,7 +180,8 @@ impl<'a> Run<'a> {
     async fn perform(&mut self, admission: &dyn Admission) -> Result<(), Failure> {
         let order = self.order;
         if let Some(join) = &order.join {
-            self.upload(&join.program).await?;
+            let program = self.program(join).clone();
+            self.upload(&program).await?;
         }
         if order.join.is_none() && self.steps.is_empty() {
             return Ok(());
@@ -195,6 +212,11 @@ impl<'a> Run<'a> {
         let Some(reply) = &self.reply else { return Ok(()) };
         let joined = admission.joined(reply).await;
         joined.map_err(|error| Failure::new("joining", SlaveCause::Admission(error)))
+    }
+
+    /// raptor's program for the machine.
+    fn program<'j>(&'j self, join: &'j JoinOrder) -> &'j Program {
+        self.other.as_ref().unwrap_or(&join.program)
     }
 
     /// After a module that may have locked us out, a new connection shows that it did not; what it
@@ -239,7 +261,8 @@ impl<'a> Run<'a> {
             .add_steps(&self.order.modules, &self.steps)
             .map_err(|error| Failure::new("provisioning", error))?;
         if let Some(join) = &self.order.join {
-            composer.add(&switch(&release_name(&join.program.version, &join.program.sha256)));
+            let program = self.program(join);
+            composer.add(&switch(&release_name(&program.version, &program.sha256)));
             let mut init = join.init.clone();
             init.insert("name".to_owned(), Value::String(self.name.to_string()));
             init.insert("found".to_owned(), founding.unwrap_or_default());
@@ -256,7 +279,7 @@ impl<'a> Run<'a> {
 
     /// Membership, service, health.
     fn starting(&self, join: &JoinOrder, bootstrap: &Value) -> String {
-        let (program, health_s) = (&join.program, join.health_timeout.as_secs().max(1));
+        let (program, health_s) = (self.program(join), join.health_timeout.as_secs().max(1));
         let mut composer = Composer::new(&self.order.layout);
         let release = release_name(&program.version, &program.sha256);
         if self.probe.release.as_ref() != Some(&release) {

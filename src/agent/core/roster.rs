@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use crate::agent::artefacts::Wanted;
 use crate::agent::core::Core;
 use crate::agent::reconcile::backups::BackupWish;
 use crate::agent::reconcile::sight::section;
@@ -62,6 +63,8 @@ pub(super) struct FleetRecords {
     pub(super) config: Arc<Value>,
     /// What is said about backups.
     pub(super) backups: BackupWish,
+    /// Which artefacts there are; none where a later build's words are not understood.
+    pub(super) artefacts: Wanted,
 }
 
 impl FleetRecords {
@@ -72,7 +75,10 @@ impl FleetRecords {
             config: section(&config, "backup").0,
             records: records.and_then(|it| serde_json::from_value(it).ok()).unwrap_or_default(),
         };
-        Self { machines: document.machines(), tombstones: document.retired(), config, backups }
+        let (artefacts, fault) = section(&config, "artefacts");
+        let artefacts = fault.is_none().then_some(artefacts);
+        let (machines, tombstones) = (document.machines(), document.retired());
+        Self { machines, tombstones, config, backups, artefacts }
     }
 }
 

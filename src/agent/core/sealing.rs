@@ -38,9 +38,17 @@ enum ResealError {
 }
 
 impl Core {
-    /// Tells whoever makes backups what the document says about them.
+    /// Tells whoever makes backups and collects artefacts what the document says about them.
     pub(super) fn refresh_backups(&mut self) {
         let wish = &self.fleet_records().backups;
+        let artefacts = &self.fleet_records().artefacts;
+        self.parts.tending.artefacts.send_if_modified(|known| {
+            let is_new = artefacts.is_some() && known != artefacts;
+            if is_new {
+                known.clone_from(artefacts);
+            }
+            is_new
+        });
         self.parts.tending.backups.send_if_modified(|known| {
             let is_new = known != wish;
             if is_new {

@@ -25,14 +25,17 @@ use crate::agent::handle::Command;
 use crate::agent::mesh_view::MeshView;
 use crate::agent::peer::batch::decode_blobs;
 use crate::agent::peer::batch::encode_blobs;
+use crate::agent::peer::request::ARTEFACT_FRAME_SIZE;
 use crate::agent::peer::request::BODY_SIZE_MAX;
 use crate::agent::peer::request::Connected;
 use crate::agent::peer::request::PROCESS_FRAME_SIZE_MAX;
 use crate::agent::peer::request::Request;
 use crate::agent::peer::request::decode_event;
 use crate::agent::process::ProcessEvent;
+use crate::config::artefacts::Artefacts;
 use crate::config::document::blob::Blob;
 use crate::config::document::versions::Versions;
+use crate::config::schema::artefact::Artefact;
 use crate::mesh::stream::endpoint::StreamEndpoint;
 use crate::mesh::stream::frame::read_frame;
 use crate::mesh::stream::frame::write_frame;
@@ -249,6 +252,40 @@ impl PeerClient {
         }
     }
 
+    /// Fetches an artefact from `node` into `store`, from where an earlier attempt ended; whether it
+    /// is there.
+    ///
+    /// # Errors
+    /// When `node` cannot be reached, breaks off, or gives other bytes.
+    pub async fn artefact(
+        &self,
+        node: NodeId,
+        store: &Artefacts,
+        wanted: &Artefact,
+    ) -> Result<bool, AgentError> {
+        let mut incoming = store.resume(&wanted.sha256).map_err(|error| unavailable(&error))?;
+        let request =
+            Request::Artefact { sha256: wanted.sha256.clone(), offset: incoming.length() };
+        let (_send, mut receive) = within(EXCHANGE_TIMEOUT, self.open(node, &request)).await?;
+        if within(EXCHANGE_TIMEOUT, read(&mut receive)).await?.is_empty() {
+            return Ok(false);
+        }
+        while let Some(piece) = within(EXCHANGE_TIMEOUT, read_piece(&mut receive)).await? {
+            if incoming.length() + piece.len() as u64 > wanted.bytes {
+                incoming.discard();
+                return Err(AgentError::Invalid("it is longer than it should be".to_owned()));
+            }
+            incoming.write(&piece).map_err(|error| unavailable(&error))?;
+        }
+        if incoming.length() < wanted.bytes {
+            return Err(AgentError::Unavailable("it broke off".to_owned()));
+        }
+        let finished = tokio::task::spawn_blocking(|| incoming.finish()).await;
+        let finished = finished.map_err(|error| unavailable(&error))?;
+        finished.map_err(|error| unavailable(&error))?;
+        Ok(true)
+    }
+
     /// The mesh as `node` sees it.
     ///
     /// # Errors
@@ -313,6 +350,10 @@ async fn read(receive: &mut (impl AsyncRead + Unpin)) -> Result<Bytes, AgentErro
         .await
         .map_err(|error| unavailable(&error))?
         .ok_or_else(|| AgentError::Unavailable("the stream ended early".to_owned()))
+}
+
+async fn read_piece(receive: &mut RecvStream) -> Result<Option<Bytes>, AgentError> {
+    read_frame(receive, ARTEFACT_FRAME_SIZE).await.map_err(|error| unavailable(&error))
 }
 
 async fn write(send: &mut SendStream, bytes: &[u8]) -> Result<(), AgentError> {

@@ -16,6 +16,9 @@ pub const BODY_SIZE_MAX: usize = 8 * 1024 * 1024;
 /// Largest frame of a running program's output.
 pub const PROCESS_FRAME_SIZE_MAX: usize = 64 * 1024;
 
+/// Largest frame of an artefact.
+pub const ARTEFACT_FRAME_SIZE: usize = 256 * 1024;
+
 /// What a member asks of another. Unknown fields are ignored; an unknown kind is refused.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "request", rename_all = "snake_case")]
@@ -40,6 +43,14 @@ pub enum Request {
     },
     /// A terminal: from here on terminal frames, both ways.
     Terminal(TerminalRequest),
+    /// A file that the members keep: answered by a frame that is empty where it is not there, then by
+    /// its bytes from `offset` on in frames of at most [`ARTEFACT_FRAME_SIZE`], to the stream's end.
+    Artefact {
+        /// SHA-256 of its bytes.
+        sha256: String,
+        /// Bytes that the asking side has.
+        offset: u64,
+    },
     /// A TCP connection to a port of the machine itself: answered by a frame of [`Connected`], and
     /// once that says `open` by the connection's bytes, both ways.
     Connect {
@@ -79,6 +90,7 @@ impl Request {
         match self {
             Self::Exchange | Self::Sync => false,
             Self::Mesh
+            | Self::Artefact { .. }
             | Self::Push
             | Self::Exec { .. }
             | Self::Terminal(_)

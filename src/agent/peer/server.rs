@@ -1,6 +1,7 @@
 //! Answering other members.
 
 use std::collections::BTreeMap;
+use std::io::SeekFrom;
 use std::net::Ipv6Addr;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -12,6 +13,8 @@ use quinn::Connection;
 use quinn::RecvStream;
 use quinn::SendStream;
 use tokio::io::AsyncRead;
+use tokio::io::AsyncReadExt;
+use tokio::io::AsyncSeekExt;
 use tokio::io::AsyncWrite;
 use tokio::io::AsyncWriteExt;
 use tokio::io::join;
@@ -29,6 +32,7 @@ use crate::agent::handle::AgentHandle;
 use crate::agent::handle::Command;
 use crate::agent::peer::batch::decode_blobs;
 use crate::agent::peer::batch::encode_blobs;
+use crate::agent::peer::request::ARTEFACT_FRAME_SIZE;
 use crate::agent::peer::request::BODY_SIZE_MAX;
 use crate::agent::peer::request::Connected;
 use crate::agent::peer::request::HEADER_SIZE_MAX;
@@ -37,6 +41,7 @@ use crate::agent::peer::request::encode_event;
 use crate::agent::process;
 use crate::agent::process::ProcessEvent;
 use crate::agent::terminal;
+use crate::config::artefacts::Artefacts;
 use crate::config::document::versions::Versions;
 use crate::mesh::stream::endpoint::StreamEndpoint;
 use crate::mesh::stream::frame::read_frame;
@@ -65,6 +70,7 @@ pub struct PeerServer {
     own: Ipv6Addr,
     handle: AgentHandle,
     directory: Arc<Directory>,
+    artefacts: Artefacts,
     requests: Arc<Semaphore>,
     /// How many requests of each member are being served.
     counts: Arc<Mutex<BTreeMap<NodeId, usize>>>,
@@ -111,9 +117,15 @@ impl PeerServer {
     /// Answers for the machine at `own` with the help of `handle`, and only members that
     /// `directory` knows.
     #[must_use]
-    pub fn new(own: Ipv6Addr, handle: AgentHandle, directory: Arc<Directory>) -> Self {
+    pub fn new(
+        own: Ipv6Addr,
+        handle: AgentHandle,
+        directory: Arc<Directory>,
+        artefacts: Artefacts,
+    ) -> Self {
         let requests = Arc::new(Semaphore::new(REQUESTS_MAX));
-        Self { own, handle, directory, requests, counts: Arc::default(), connects: Arc::default() }
+        let (counts, connects) = (Arc::default(), Arc::default());
+        Self { own, handle, directory, artefacts, requests, counts, connects }
     }
 
     /// Accepts connections until the endpoint is closed.
@@ -183,6 +195,7 @@ impl PeerServer {
                 terminal::serve(join(receive, send), request).await;
                 Ok(())
             }
+            Request::Artefact { sha256, offset } => self.artefact(&sha256, offset, &mut send).await,
             Request::Connect { port } => {
                 let stream = join(receive, send);
                 match Share::take(&self.connects, node, CONNECTS_OF_ONE_MAX) {
@@ -236,6 +249,26 @@ impl PeerServer {
         let body = read(receive, BODY_SIZE_MAX).await?;
         self.apply(node, &body).await?;
         write(send, &[]).await
+    }
+
+    async fn artefact(
+        &self,
+        sha256: &str,
+        offset: u64,
+        send: &mut SendStream,
+    ) -> Result<(), AgentError> {
+        let Some(path) = self.artefacts.find(sha256) else { return write(send, &[]).await };
+        let mut file = tokio::fs::File::open(path).await.map_err(|error| unavailable(&error))?;
+        file.seek(SeekFrom::Start(offset)).await.map_err(|error| unavailable(&error))?;
+        write(send, b"here").await?;
+        let mut piece = vec![0; ARTEFACT_FRAME_SIZE];
+        loop {
+            let length = file.read(&mut piece).await.map_err(|error| unavailable(&error))?;
+            if length == 0 {
+                return Ok(());
+            }
+            write(send, &piece[..length]).await?;
+        }
     }
 
     async fn apply(&self, source: NodeId, body: &Bytes) -> Result<(), AgentError> {

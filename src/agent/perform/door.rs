@@ -23,6 +23,8 @@ pub trait Door: Send + Sync {
     fn members(&self) -> Answer<'_, Vec<Member>>;
     /// The whole document.
     fn document(&self) -> Answer<'_, Value>;
+    /// The artefact whose SHA-256 is `digest`.
+    fn artefact(&self, digest: String) -> Answer<'_, Vec<u8>>;
     /// The cluster's first moment.
     fn genesis(&self) -> Answer<'_, Genesis>;
     /// Changes it, durably.

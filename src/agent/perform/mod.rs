@@ -13,6 +13,7 @@ mod login;
 pub mod make;
 mod modules;
 mod package;
+mod programs;
 mod remote;
 pub mod retire;
 pub mod seen;

@@ -44,6 +44,7 @@ use crate::provision::order::Admission;
 use crate::provision::order::InitReply;
 use crate::provision::order::JoinOrder;
 use crate::provision::order::Order;
+use crate::provision::order::Program;
 use crate::provision::slave::slave;
 use crate::ssh::host::Host;
 use crate::ssh::target::SshTarget;
@@ -318,6 +319,15 @@ impl Admission for Gate<'_> {
         let claimed = self.site.claim_founding(self.job, self.reached);
         let founds = claimed.map_err(|failure| self.keep(failure))?;
         Ok(self.site.found_request(founds).map(|request| json!(request)))
+    }
+
+    fn program<'a>(
+        &'a self,
+        architecture: &'a str,
+    ) -> BoxFuture<'a, Result<Option<Program>, Box<dyn Error + Send + Sync>>> {
+        Box::pin(async move {
+            self.site.program_for(architecture).await.map_err(|failure| self.keep(failure))
+        })
     }
 
     fn admit<'a>(

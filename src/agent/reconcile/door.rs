@@ -13,17 +13,18 @@ use crate::agent::handle::Command;
 use crate::agent::perform::door::Answer;
 use crate::agent::perform::door::Door;
 use crate::agent::perform::door::DoorError;
+use crate::config::artefacts::Artefacts;
 use crate::model::cluster::Genesis;
 use crate::model::member::Member;
 
 /// The door to the agent that this very program is.
-pub struct OwnDoor(AgentHandle);
+pub struct OwnDoor(AgentHandle, Artefacts);
 
 impl OwnDoor {
-    /// The door behind `handle`.
+    /// The door behind `handle`; `artefacts` are the agent's.
     #[must_use]
-    pub fn open(handle: AgentHandle) -> Arc<dyn Door> {
-        Arc::new(Self(handle))
+    pub fn open(handle: AgentHandle, artefacts: Artefacts) -> Arc<dyn Door> {
+        Arc::new(Self(handle, artefacts))
     }
 }
 
@@ -41,6 +42,14 @@ impl Door for OwnDoor {
         Box::pin(async {
             // As the API gives it: with the cluster's id, which stands in no record.
             self.0.ask(Command::Document).await.map_err(told)
+        })
+    }
+
+    fn artefact(&self, digest: String) -> Answer<'_, Vec<u8>> {
+        Box::pin(async move {
+            let missing = || AgentError::NotFound(format!("the artefact {digest} is not here"));
+            let path = self.1.find(&digest).ok_or_else(|| told(missing()))?;
+            tokio::fs::read(path).await.map_err(|_| told(missing()))
         })
     }
 

@@ -20,6 +20,7 @@ use tokio::sync::mpsc;
 use tokio::sync::oneshot;
 use tokio::sync::watch;
 
+use crate::agent::artefacts::Wanted;
 use crate::agent::clock::Clock;
 use crate::agent::clock::wall_clock;
 use crate::agent::handle::AgentHandle;
@@ -36,6 +37,7 @@ use crate::agent::reconcile::hands::kin_home;
 use crate::agent::reconcile::sight::Sight;
 use crate::agent::reconcile::telling::Turns;
 use crate::agent::vault::Vault;
+use crate::config::artefacts::Artefacts;
 use crate::config::home::Home;
 use crate::config::load;
 use crate::config::load::Loaded;
@@ -70,6 +72,8 @@ pub struct Tending {
     pub vault: Arc<Vault>,
     /// What the document says about backups.
     pub backups: Arc<watch::Sender<BackupWish>>,
+    /// Which artefacts it names.
+    pub artefacts: Arc<watch::Sender<Wanted>>,
     asks: mpsc::Sender<oneshot::Sender<FleetPlan>>,
 }
 
@@ -82,7 +86,13 @@ impl Tending {
     pub fn new(vault: Vault) -> (Self, TendingQueue) {
         let (asks, queue) = mpsc::channel(ASKS);
         (
-            Self { changed: Arc::default(), vault: Arc::new(vault), backups: Arc::default(), asks },
+            Self {
+                changed: Arc::default(),
+                vault: Arc::new(vault),
+                backups: Arc::default(),
+                artefacts: Arc::default(),
+                asks,
+            },
             TendingQueue(queue),
         )
     }
@@ -246,7 +256,7 @@ impl Work {
             }
         };
         self.sight.set_defaults(&config);
-        let door = OwnDoor::open(shared.handle.clone());
+        let door = OwnDoor::open(shared.handle.clone(), Artefacts::new(&shared.home));
         let (genesis, doors) = (shared.genesis.clone(), Arc::clone(&shared.doors));
         let (secrets, interrupt) = (shared.vault.source(), self.interrupt.clone());
         let turns = Arc::clone(&self.turns);

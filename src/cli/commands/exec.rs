@@ -19,12 +19,14 @@ use crate::ssh::quote::quote_all;
 
 /// Run a program on all members, or on some
 ///
-/// Each line of output stands behind the name of its member. No shell is between: for pipes and
-/// wildcards run one, `sh -c '...'`. The exit status is 3 where any run failed.
+/// Each line of output stands behind the name of its member. One argument alone that holds blanks is
+/// a line for each member's `sh`; otherwise no shell is between. The exit status is 3 where any run
+/// failed.
 #[derive(Debug, Args)]
 #[command(after_long_help = "Examples:
   raptor exec -- uname -a
-  raptor exec --on zone=home,status=alive -- sh -c 'df -h | tail -1'
+  raptor exec 'cat /etc/*release'
+  raptor exec --on zone=home,status=alive 'df -h | tail -1'
   raptor exec --on web-1,web-2 --timeout 30s -o json -- uptime")]
 pub struct ExecArguments {
     /// Which members: NAME, KEY=VALUE or KEY!=VALUE, joined by commas [default: all]
@@ -45,6 +47,16 @@ pub struct ExecArguments {
     pub argv: Vec<String>,
 }
 
+/// What is run for `argv`: a line alone is the shell's.
+fn in_shell(argv: Vec<String>) -> Vec<String> {
+    match argv.as_slice() {
+        [line] if line.trim().contains([' ', '\t', '\n']) => {
+            ["sh", "-c", line].map(str::to_owned).to_vec()
+        }
+        _ => argv,
+    }
+}
+
 /// Runs, printing as the output comes.
 ///
 /// # Errors
@@ -56,13 +68,14 @@ pub async fn run(
     let on = arguments.on.unwrap_or_default();
     let timeout_ms = u64::try_from(arguments.timeout.as_millis())
         .map_err(|_| CliError::usage("--timeout is too long"))?;
+    let argv = in_shell(arguments.argv);
     let connection = connection::open(invocation).await?;
     if invocation.dry_run {
         let place = if on.is_empty() { "all members".to_owned() } else { on.to_string() };
-        print(&format!("run on {place}: {}\n", quote_all(&arguments.argv)))?;
+        print(&format!("run on {place}: {}\n", quote_all(&argv)))?;
         return Ok(ExitStatus::DONE);
     }
-    let request = ExecRequest { on: on.clone(), argv: arguments.argv, timeout_ms };
+    let request = ExecRequest { on: on.clone(), argv, timeout_ms };
     let mut events = connection.client.exec(&request).await?;
     let mut printer = ExecPrinter::new(invocation.format.is_json());
     loop {
@@ -92,4 +105,17 @@ fn write(printed: &Printed) -> Result<(), CliError> {
         stdout.flush()?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_one_argument_with_blanks_is_a_line_for_the_shell() {
+        let run = |argv: &[&str]| in_shell(argv.iter().map(|word| (*word).to_owned()).collect());
+        assert_eq!(run(&["cat /etc/*release"]), ["sh", "-c", "cat /etc/*release"]);
+        assert_eq!(run(&["uptime"]), ["uptime"]);
+        assert_eq!(run(&["/opt/a b/c", "d e"]), ["/opt/a b/c", "d e"]);
+    }
 }

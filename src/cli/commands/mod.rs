@@ -11,6 +11,7 @@ use crate::cli::interrupt::interrupt;
 use crate::cli::invocation::Invocation;
 
 pub mod agent;
+pub mod artefact;
 pub mod backup;
 pub mod clean;
 pub mod completion;
@@ -138,6 +139,7 @@ async fn dispatch(
         Command::Hook(arguments) => hook::run(invocation, &arguments).await,
         Command::Rule(command) => rule::run(invocation, command).await,
         Command::Package(arguments) => package::run(invocation, arguments, interrupt).await,
+        Command::Artefact(command) => artefact::run(invocation, command).await,
         Command::Install(arguments) => install::run(invocation, arguments).await,
         Command::Backup(arguments) => backup::run(invocation, arguments).await,
         Command::Restore(arguments) => {

@@ -166,13 +166,27 @@ async fn write(
     connection: &Connection,
     document: &Value,
     name: &Name,
-    mut record: SecretRecord,
+    record: SecretRecord,
     verb: &str,
 ) -> Result<(), CliError> {
     let note = format!("{verb} secret {name}");
     if invocation.dry_run {
         return print(&format!("{note}\n"));
     }
+    let text = || password::ask_text(&format!("value of {name}: "), VALUE_SIZE_MAX);
+    let change = sealed(invocation, connection, document, name, record, text).await?;
+    change_document(invocation, connection, note, vec![change]).await
+}
+
+/// The change that makes `record` a secret with what `text` gives as its only value.
+pub(in crate::cli::commands) async fn sealed(
+    invocation: &Invocation,
+    connection: &Connection,
+    document: &Value,
+    name: &Name,
+    mut record: SecretRecord,
+    text: impl FnOnce() -> Result<zeroize::Zeroizing<String>, CliError>,
+) -> Result<DocumentChange, CliError> {
     let members = connection.client.members().await?;
     let holders = holders(document, &members, &record.select);
     let recovery = recipients(document)?;
@@ -183,7 +197,7 @@ async fn write(
     if holders.is_empty() {
         invocation.note("no member may hold it yet: the recovery key alone opens it");
     }
-    let text = password::ask_text(&format!("value of {name}: "), VALUE_SIZE_MAX)?;
+    let text = text()?;
     let random = |error| CliError::caused(Kind::User, &error);
     let seed = zeroize::Zeroizing::new(clock::random::<32>().map_err(random)?);
     let value = seal(&text, holders, &recovery, wall_clock(), &seed)
@@ -191,8 +205,7 @@ async fn write(
     let id = BASE32_NOPAD.encode(&clock::random::<10>().map_err(random)?).to_ascii_lowercase();
     record.values = [(id, value)].into();
     let path = Path::root().join(SECRETS).join(name.as_str()).to_string();
-    let change = DocumentChange::Set { path, value: json!(record) };
-    change_document(invocation, connection, note, vec![change]).await
+    Ok(DocumentChange::Set { path, value: json!(record) })
 }
 
 async fn change_document(

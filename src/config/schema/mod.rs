@@ -1,5 +1,6 @@
 //! The configuration, typed. The doc comments are the descriptions in `raptor config schema`.
 
+pub mod artefact;
 pub mod compute;
 pub mod sections;
 
@@ -10,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::config::module::carried::CarriedModule;
+use crate::config::schema::artefact::Artefact;
 use crate::config::schema::compute::{ComputeType, ServerType};
 use crate::config::schema::sections::{
     BackupConfig, ClusterConfig, DnsConfig, MembershipConfig, MeshConfig, ProvisionConfig,
@@ -41,6 +43,8 @@ pub struct Config {
     pub server_types: BTreeMap<String, ServerType>,
     /// Modules that travel with the configuration, by name; written by `raptor install`.
     pub modules: BTreeMap<String, CarriedModule>,
+    /// Files that all members keep, by name; written by `raptor artefact add`.
+    pub artefacts: BTreeMap<String, Artefact>,
     /// The encrypted overlay network.
     pub mesh: MeshConfig,
     /// Names of the members.
@@ -75,6 +79,7 @@ impl Default for Config {
             compute_types: BTreeMap::new(),
             server_types: BTreeMap::new(),
             modules: BTreeMap::new(),
+            artefacts: BTreeMap::new(),
             mesh: MeshConfig::default(),
             dns: DnsConfig::default(),
             membership: MembershipConfig::default(),

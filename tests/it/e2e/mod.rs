@@ -5,6 +5,7 @@
 //! computer that lacks it: `hosts` needs Docker, `loopback` needs an sshd, `namespaces` needs root
 //! or user namespaces, `secrets` needs age, the rest needs nothing.
 
+mod artefacts;
 mod backups;
 mod crash;
 mod doors;

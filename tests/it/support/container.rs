@@ -26,7 +26,7 @@ ssh-keygen -A >/dev/null
 exec /sbin/init";
 
 /// What systemd needs of Docker, and no more.
-const SYSTEMD_RIGHTS: [&str; 14] = [
+pub const SYSTEMD_RIGHTS: [&str; 14] = [
     "--cap-add",
     "SYS_ADMIN",
     "--cap-add",

@@ -9,9 +9,11 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
+use super::killed::{kill_at, made, wait_until_settled};
 use super::{WORK_LIMIT, configure, names};
 use crate::cloud::weather::Weather;
 use crate::cloud::{ACCESS_KEY_ID, Boot, Dialect, Stub, TOKEN};
+use crate::support::container::SYSTEMD_RIGHTS;
 use crate::support::docker::{LABEL, docker, image, run_name, try_docker};
 use crate::support::run::Invocation;
 use crate::support::sandbox::Sandbox;
@@ -36,15 +38,44 @@ ssh-keygen -q -t ed25519 -N '' -f /etc/ssh/ssh_host_ed25519_key
 /usr/sbin/sshd -D -e -o HostKey=/etc/ssh/ssh_host_ed25519_key &
 wait";
 
+/// A machine whose cloud-init finds our user data as a NoCloud seed; systemd starts it, as on a real one.
+const REAL_CLOUD_INIT: &str = "seed=/var/lib/cloud/seed/nocloud
+mkdir -p \"$seed\"
+printf '%s' \"$USER_DATA\" >\"$seed/user-data\"
+printf 'instance-id: %s\\n' \"$INSTANCE\" >\"$seed/meta-data\"
+unset USER_DATA
+exec /sbin/init";
+
+/// The tests' image with Debian's cloud-init, which looks nowhere but for a seed.
+const DOCKERFILE: &str = "RUN apt-get -qq update \\
+ && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends cloud-init \\
+ && rm -rf /var/lib/apt/lists/* /etc/ssh/ssh_host_* \\
+ && printf 'datasource_list: [NoCloud, None]\\nnetwork: {config: disabled}\\n' \\
+    >/etc/cloud/cloud.cfg.d/90-test.cfg
+";
+
 /// Containers in the place of rented machines.
 struct Containers {
     script: &'static str,
+    image: String,
+    rights: &'static [&'static str],
     made: Mutex<BTreeMap<u64, String>>,
 }
 
 impl Containers {
     fn new(script: &'static str) -> Arc<Self> {
-        Arc::new(Self { script, made: Mutex::default() })
+        Arc::new(Self { script, image: image(), rights: &[], made: Mutex::default() })
+    }
+
+    /// Those whose cloud-init is the real one.
+    fn with_cloud_init() -> Arc<Self> {
+        let dockerfile = format!("FROM {}\n{DOCKERFILE}", image());
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("Dockerfile"), dockerfile).unwrap();
+        // It stays: the next run finds it made.
+        let image = docker(&["build", "--quiet", folder.path().to_str().unwrap()]);
+        let (script, rights) = (REAL_CLOUD_INIT, &SYSTEMD_RIGHTS);
+        Arc::new(Self { script, image, rights, made: Mutex::default() })
     }
 
     fn ids(&self) -> Vec<String> {
@@ -63,12 +94,14 @@ impl Boot for Containers {
             format!("AUTHORIZED_KEYS={}", keys.join("\n")),
             format!("HOST_KEY={}", text(&config["ssh_keys"]["ed25519_private"])),
             format!("MARKER={}", text(&config["write_files"][0]["content"])),
+            format!("USER_DATA={user_data}"),
+            format!("INSTANCE={number}"),
         ];
-        let (label, host, image) =
-            (format!("{LABEL}={}", run_name()), text(&config["hostname"]), image());
+        let (label, host) = (format!("{LABEL}={}", run_name()), text(&config["hostname"]));
         let mut arguments = vec!["run", "--detach", "--hostname", &host, "--label", &label];
         arguments.extend(variables.iter().flat_map(|variable| ["--env", variable]));
-        arguments.extend([image.as_str(), "/bin/sh", "-c", self.script]);
+        arguments.extend(self.rights);
+        arguments.extend([self.image.as_str(), "/bin/sh", "-c", self.script]);
         let id = docker(&arguments);
         self.made.lock().unwrap().insert(number, id.clone());
         let format = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}";
@@ -102,8 +135,16 @@ struct Rental {
 
 impl Rental {
     fn new(driver: &'static str, dialect: Dialect, script: &'static str, boot_ms: u64) -> Self {
+        Self::of(driver, dialect, Containers::new(script), boot_ms)
+    }
+
+    fn of(
+        driver: &'static str,
+        dialect: Dialect,
+        containers: Arc<Containers>,
+        boot_ms: u64,
+    ) -> Self {
         let runtime = Runtime::new().unwrap();
-        let containers = Containers::new(script);
         let boot: Arc<dyn Boot> = Arc::clone(&containers) as Arc<dyn Boot>;
         let stub = runtime.block_on(Stub::start_with(dialect, Weather::fair(), Some(boot)));
         let sandbox = Sandbox::new();
@@ -194,6 +235,57 @@ fn instances_of_linode_are_rented_joined_and_given_back() {
 #[ignore = "end to end: run by ./runtests.sh"]
 fn instances_of_vultr_are_rented_joined_and_given_back() {
     live_and_go("vultr", Dialect::Vultr, 1);
+}
+
+#[test]
+#[ignore = "end to end: run by ./runtests.sh"]
+fn cloud_init_itself_makes_the_machine_that_our_user_data_describes() {
+    let containers = Containers::with_cloud_init();
+    let rental = Rental::of("hetzner", Dialect::Hetzner, containers, 60_000);
+    let sandbox = &rental.sandbox;
+    rental.spawn(1).success();
+    sandbox.wait_for_alive(1);
+    let read = |command: &str| {
+        let run = sandbox.raptor(["ssh", "hetzner-1", "--", command]).success();
+        // The host key came with the user data: nothing is accepted unseen.
+        assert!(!run.stderr.contains("Permanently added"), "{run:?}");
+        run.stdout
+    };
+    // 2 is a success with remarks (a container has no disks to look after).
+    let status = read("cloud-init status --long --format json; [ $? != 1 ]");
+    let status: Value = serde_json::from_str(&status).unwrap();
+    assert_eq!(status["status"], "done", "{status}");
+    assert_eq!(status["datasource"], "nocloud", "{status}");
+    assert_eq!(status["errors"], json!([]), "{status}");
+    assert_eq!(read("hostname"), "hetzner-1\n");
+    let marker: Value = serde_json::from_str(&read("cat /etc/raptor-machine.json")).unwrap();
+    assert_eq!(marker["version"], 1);
+    // No key but the one that it was given.
+    assert_eq!(read("ls /etc/ssh/ssh_host_*_key"), "/etc/ssh/ssh_host_ed25519_key\n");
+    assert!(read("sshd -T").contains("passwordauthentication no"));
+    sandbox.raptor(["destroy", "--all", "--yes"]).limit(WORK_LIMIT).success();
+    rental.assert_nothing_left();
+}
+
+#[test]
+#[ignore = "end to end: run by ./runtests.sh"]
+fn a_rental_whose_maker_was_killed_is_a_member_or_given_back() {
+    let rental = Rental::new("hetzner", Dialect::Hetzner, BOOT, 60_000);
+    let sandbox = &rental.sandbox;
+    sandbox.spawn(1);
+    // The request on its way, the machine there, its key about to be admitted.
+    for step in ["making it on hetzner", "logging in", "agent init"] {
+        kill_at(sandbox, "hetzner", step);
+        let rented = || rental.stub.rented("raptor-");
+        wait_until_settled(sandbox, step, || {
+            let there = (0..rented()).map(|_| "made alive".to_owned()).collect();
+            (there, made(sandbox))
+        });
+        if rented() > 0 {
+            sandbox.raptor(["destroy", "made", "--yes"]).limit(WORK_LIMIT).success();
+        }
+        rental.assert_nothing_left();
+    }
 }
 
 #[test]

@@ -37,7 +37,7 @@ fn wait_for_servers(host: &Container, count: usize) {
 #[ignore = "end to end: run by ./runtests.sh"]
 fn consul_outlives_the_loss_of_most_of_its_servers() {
     let site = Site::new();
-    let variables = json!({"raft_multiplier": 1, "recover_after_s": 5});
+    let variables = json!({"raft_multiplier": 1, "recover_after_s": 5, "snapshot_s": 2});
     configure(&site.sandbox, &json!({"provision": {"variables": {"consul": variables}}}));
     let servers = ["one", "two", "three"].map(|name| host(&site, name));
     let (plain, spare) = (host(&site, "plain"), host(&site, "spare"));
@@ -77,4 +77,43 @@ fn consul_outlives_the_loss_of_most_of_its_servers() {
     assert_eq!(spare.sh("consul kv get -stale motto"), "one for all\n");
     let members = one.sh("consul members");
     assert!(!members.contains("two") && !members.contains("three"), "{members}");
+
+    // What they hold is kept by a member that runs no Consul, and nobody reads it from its disk.
+    let text = "one for all, kept by all";
+    one.sh(&format!("consul kv put motto '{text}'"));
+    wait_until(AGREED, "the snapshot on the member without Consul", || {
+        let script = "raptor artefact get consul-raptor /tmp/snapshot &&
+            tar -xzOf /tmp/snapshot state.bin | grep -aF 'kept by all'";
+        let seen = told(&plain, script);
+        if seen.contains(text) { Ok(()) } else { Err(seen) }
+    });
+    let kept = plain.sh("grep -raF 'kept by all' /var/lib/raptor/artefacts || echo sealed");
+    assert_eq!(
+        kept,
+        "sealed
+"
+    );
+
+    // All servers die; other machines, which know nothing, take their place.
+    one.kill();
+    spare.kill();
+    for host in &servers {
+        host.boot();
+        host.sh("rm -rf /var/lib/raptor /var/lib/raptor-consul /usr/local/lib/raptor*");
+    }
+    site.slave(&arguments).limit(INSTALL_LIMIT).success();
+    wait_for_servers(three, 3);
+    wait_until(AGREED, "what the servers held before", || {
+        let value = told(one, "consul kv get motto");
+        if value
+            == format!(
+                "{text}
+"
+            )
+        {
+            Ok(())
+        } else {
+            Err(value)
+        }
+    });
 }

@@ -1,5 +1,6 @@
 //! On hosts of their own: containers with a real sshd, on networks that the test made.
 
+mod artefact;
 mod chain;
 mod cloud;
 mod consul;
