@@ -124,7 +124,9 @@ UNIT
 #!/bin/sh
 # Keeps $1 running; where it runs, it does nothing.
 pid=\$(cat /run/$1.pid 2>/dev/null) && grep -q '$1' "/proc/\$pid/cmdline" 2>/dev/null && exit
-setsid sh -c 'echo \$\$ >/run/$1.pid; while :; do $2; sleep 1; done' \\
+# It belongs to no login: an engine's machines, which inherit whose it is, would let nobody in.
+setsid sh -c '{ echo 4294967295 >/proc/self/loginuid; } 2>/dev/null
+  echo \$\$ >/run/$1.pid; while :; do $2; sleep 1; done' \\
   </dev/null >>/var/log/raptor/$1.log 2>&1 8>&- &
 BOOT
       chmod 755 "$boot/$1"
