@@ -19,7 +19,7 @@ use support::hosts::Hosts;
 use support::user::User;
 use support::{Aim, RAPTOR, Samples, in_parallel, print, print_beside, run, time};
 
-const COUNT: usize = 5;
+const COUNT: usize = 3;
 const MACHINES: usize = 10;
 
 /// One way.
@@ -173,7 +173,10 @@ fn slave(hosts: &Hosts, ports: &[u16]) {
 fn play(hosts: &Hosts, ports: &[u16]) {
     let folder = tempfile::tempdir().unwrap();
     let lines = ports.iter().map(|port| {
-        format!("host-{port} ansible_host=127.0.0.1 ansible_port={port} ansible_user=root\n")
+        format!(
+            "host-{port} ansible_host=127.0.0.1 ansible_port={port} ansible_user=root \
+             ansible_python_interpreter=/usr/bin/python3\n"
+        )
     });
     let inventory = folder.path().join("inventory");
     fs::write(&inventory, lines.collect::<String>()).unwrap();
