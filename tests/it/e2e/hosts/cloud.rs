@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
+use super::killed::{kill_at, made, wait_until_settled};
 use super::{WORK_LIMIT, configure, names};
 use crate::cloud::weather::Weather;
 use crate::cloud::{ACCESS_KEY_ID, Boot, Dialect, Stub, TOKEN};
@@ -264,6 +265,27 @@ fn cloud_init_itself_makes_the_machine_that_our_user_data_describes() {
     assert!(read("sshd -T").contains("passwordauthentication no"));
     sandbox.raptor(["destroy", "--all", "--yes"]).limit(WORK_LIMIT).success();
     rental.assert_nothing_left();
+}
+
+#[test]
+#[ignore = "end to end: run by ./runtests.sh"]
+fn a_rental_whose_maker_was_killed_is_a_member_or_given_back() {
+    let rental = Rental::new("hetzner", Dialect::Hetzner, BOOT, 60_000);
+    let sandbox = &rental.sandbox;
+    sandbox.spawn(1);
+    // The request on its way, the machine there, its key about to be admitted.
+    for step in ["making it on hetzner", "logging in", "agent init"] {
+        kill_at(sandbox, "hetzner", step);
+        let rented = || rental.stub.rented("raptor-");
+        wait_until_settled(sandbox, step, || {
+            let there = (0..rented()).map(|_| "made alive".to_owned()).collect();
+            (there, made(sandbox))
+        });
+        if rented() > 0 {
+            sandbox.raptor(["destroy", "made", "--yes"]).limit(WORK_LIMIT).success();
+        }
+        rental.assert_nothing_left();
+    }
 }
 
 #[test]

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::{WORK_LIMIT, configure, names};
 use crate::support::docker::{LABEL, docker, image, run_name, try_docker};
 use crate::support::sandbox::Sandbox;
+use crate::support::wait::wait_until;
 
 /// A user with a compute type `vagrant`, and the image that its machines boot from.
 struct Site {
@@ -15,8 +16,39 @@ struct Site {
     image: String,
 }
 
+/// sshd, as all that a machine runs.
+const PLAIN: &str = "exec /usr/sbin/sshd -D -e";
+
+/// The same, on a machine that containers of its own can be made on.
+const NESTING: &str = "for place in /sys/fs/cgroup /sys/fs/cgroup/*; do
+        mount -o remount,bind,rw \"$place\" 2>/dev/null || true
+    done
+    exec /usr/sbin/sshd -D -e";
+
+/// What an engine in a container needs of the one outside. `--privileged` would be more, and where the
+/// tests' computer is itself a container it cannot be had.
+const NESTING_RIGHTS: [&str; 12] = [
+    "--cap-add",
+    "ALL",
+    "--cap-drop",
+    "SYS_RESOURCE",
+    "--volume",
+    "/var/lib/docker",
+    "--security-opt",
+    "seccomp=unconfined",
+    "--security-opt",
+    "systempaths=unconfined",
+    "--device-cgroup-rule",
+    "a *:* rwm",
+];
+
 impl Site {
     fn new() -> Self {
+        Self::with(PLAIN, &[])
+    }
+
+    /// One whose machines run `boot`, with further `rights`.
+    fn with(boot: &str, rights: &[&str]) -> Self {
         let sandbox = Sandbox::new();
         // Vagrant writes its well-known key, with which it enters a new machine, when it first runs.
         sandbox.program("vagrant").args(["global-status"]).limit(WORK_LIMIT).success();
@@ -28,9 +60,10 @@ impl Site {
              && echo 'vagrant ALL=(ALL) NOPASSWD: ALL' >/etc/sudoers.d/vagrant \
              && echo '{}' >/home/vagrant/.ssh/authorized_keys \
              && chown -R vagrant: /home/vagrant/.ssh && chmod -R go= /home/vagrant/.ssh\n\
-             CMD [\"/usr/sbin/sshd\", \"-D\", \"-e\"]\n",
+             CMD {}\n",
             image(),
             public.trim(),
+            json!(["/bin/sh", "-c", boot]),
         );
         let context = sandbox.path().join("image");
         fs::create_dir(&context).unwrap();
@@ -38,6 +71,9 @@ impl Site {
         let image = docker(&["build", "--quiet", context.to_str().unwrap()]);
         let site = Self { sandbox, image };
         let label = format!("{LABEL}={}", run_name());
+        let mark = site.mark();
+        let mut arguments = vec!["--label", &label, "--label", &mark];
+        arguments.extend(rights);
         let vagrant = json!({
             "driver": "vagrant",
             "provider": "docker",
@@ -45,7 +81,7 @@ impl Site {
                 "image": site.image,
                 "has_ssh": true,
                 "remains_running": true,
-                "create_args": ["--label", label, "--label", site.mark()],
+                "create_args": arguments,
             },
         });
         configure(&site.sandbox, &json!({"compute_types": {"vagrant": vagrant}}));
@@ -107,6 +143,47 @@ fn machines_of_vagrant_live_and_go() {
     sandbox.raptor(["destroy", "--all", "--yes"]).limit(WORK_LIMIT).success();
     assert_eq!((site.containers(), site.folders()), (String::new(), 0));
     sandbox.wait_for_silence();
+}
+
+#[test]
+#[ignore = "end to end: run by ./runtests.sh"]
+fn a_machine_of_vagrant_makes_two_of_docker_inside_itself() {
+    let site = Site::with(NESTING, &NESTING_RIGHTS);
+    let sandbox = &site.sandbox;
+    let spawn = ["spawn", "--compute-type", "vagrant", "--server-type", "docker"];
+    sandbox.raptor(spawn).limit(WORK_LIMIT).success();
+    sandbox.wait_for_alive(1);
+    // Its engine gets the tests' image from ours: there is no registry.
+    let (outer, image) = (site.containers(), image());
+    let load = format!("docker save {image} | docker exec --interactive {outer} docker load");
+    sandbox.program("sh").args(["-c", &load]).limit(WORK_LIMIT).success();
+
+    let docker_type = json!({"driver": "docker", "image": image});
+    for (path, value) in [
+        ("compute_types.docker", docker_type),
+        ("server_types.bare", json!({"modules": []})),
+        ("default_server_type", json!("bare")),
+    ] {
+        sandbox.raptor(["config", "set", path, &value.to_string()]).success();
+    }
+    let rule = ["rule", "add", "three", "--min", "3", "--compute-type", "docker"];
+    sandbox.raptor(rule).success();
+    let members = wait_until(WORK_LIMIT, "three alive", || {
+        let run = sandbox.raptor(["members", "-o", "json"]).run();
+        let members: Vec<Value> =
+            serde_json::from_str(&run.stdout).map_err(|_| format!("{run:?}"))?;
+        let alive = members.iter().filter(|member| member["status"] == "alive").count();
+        if alive == 3 { Ok(members) } else { Err(format!("{members:?}")) }
+    });
+    let mut types: Vec<&str> =
+        members.iter().filter_map(|member| member["compute_type"].as_str()).collect();
+    types.sort_unstable();
+    assert_eq!(types, ["docker", "docker", "vagrant"], "{members:?}");
+    let inside = docker(&["exec", &outer, "docker", "ps", "--quiet"]);
+    assert_eq!(inside.lines().count(), 2, "{inside}");
+    let ran = sandbox.raptor(["exec", "cat /etc/*release"]).success();
+    let ran = ran.stdout_contains("3 / 3 node(s) completed / acknowledged\n");
+    assert_eq!(ran.stdout.matches("PRETTY_NAME=").count(), 3, "{ran:?}");
 }
 
 #[test]
