@@ -11,6 +11,7 @@ use std::time::Instant;
 use rustix::fs::FlockOperation;
 use rustix::fs::flock;
 
+use crate::config::files::create_folder;
 use crate::config::files::open_or_create;
 
 /// A process that was just forked shares its parent's locks until it runs its own program: a lock
@@ -94,6 +95,19 @@ pub fn wait(path: &Path) -> Result<StateLock, LockError> {
     let file = open_or_create(path).map_err(failed)?;
     flock(&file, FlockOperation::LockExclusive).map_err(|errno| failed(errno.into()))?;
     Ok(StateLock { _file: file })
+}
+
+/// Waits for the folder at `path`, which is made where it is missing, as [`wait`] does for a file.
+/// Nothing is left behind.
+///
+/// # Errors
+/// [`LockError::Io`].
+pub fn wait_for_folder(path: &Path) -> Result<StateLock, LockError> {
+    let failed = |source| LockError::Io { path: path.to_owned(), source };
+    create_folder(path).map_err(|error| failed(std::io::Error::other(error)))?;
+    let folder = File::open(path).map_err(failed)?;
+    flock(&folder, FlockOperation::LockExclusive).map_err(|errno| failed(errno.into()))?;
+    Ok(StateLock { _file: folder })
 }
 
 #[cfg(test)]

@@ -27,6 +27,7 @@ use crate::agent::process;
 use crate::agent::process::ProcessEvent;
 use crate::agent::reconcile::Tending;
 use crate::agent::terminal;
+use crate::agent::view;
 use crate::config::artefacts::Artefacts;
 use crate::model::identity::NodeId;
 use crate::model::member::Member;
@@ -104,6 +105,11 @@ impl Services {
             return Err(AgentError::Invalid("no program was named".to_owned()));
         }
         let mut members = self.handle.ask(Command::Members).await?;
+        if let Some(name) = request.on.unknown(&members) {
+            let why = view::find(&members, name).err().map(|error| error.to_string());
+            let why = why.unwrap_or_else(|| format!("no member {name:?}"));
+            return Err(AgentError::NotFound(why));
+        }
         members.retain(|member| {
             request.on.matches(member) && (!request.on.is_empty() || can_run(member))
         });

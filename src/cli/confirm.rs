@@ -5,11 +5,11 @@ use std::io::{BufRead, IsTerminal, Write};
 use crate::cli::error::CliError;
 use crate::cli::invocation::Invocation;
 
-/// Asks `question` on the terminal, unless `--yes` answers it.
+/// Asks `question` on the terminal, unless `--yes` answers it. Ctrl-C is an answer, too.
 ///
 /// # Errors
-/// Declined, or nobody is there to be asked.
-pub fn confirm(invocation: &Invocation, question: &str) -> Result<(), CliError> {
+/// Declined, interrupted, or nobody is there to be asked.
+pub async fn confirm(invocation: &Invocation, question: &str) -> Result<(), CliError> {
     if invocation.yes {
         return Ok(());
     }
@@ -17,7 +17,17 @@ pub fn confirm(invocation: &Invocation, question: &str) -> Result<(), CliError> 
         return Err(CliError::user(format!("{question}? Nobody is there to say yes"))
             .with_hint("add --yes, or set RAPTOR_YES=1"));
     }
-    ask(question, &mut std::io::stdin().lock(), &mut std::io::stderr())
+    let question = question.to_owned();
+    // The terminal is read beside the runtime, which hears Ctrl-C meanwhile.
+    let answer = tokio::task::spawn_blocking(move || {
+        ask(&question, &mut std::io::stdin().lock(), &mut std::io::stderr())
+    });
+    tokio::select! {
+        answer = answer => {
+            answer.map_err(|error| CliError::bug(format!("asking was broken off: {error}")))?
+        }
+        _ = tokio::signal::ctrl_c() => Err(CliError::interrupted()),
+    }
 }
 
 fn ask(question: &str, input: &mut impl BufRead, output: &mut impl Write) -> Result<(), CliError> {

@@ -7,6 +7,7 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 
 use crate::agent::api::AgentStatus;
+use crate::agent::initialise;
 use crate::agent::view;
 use crate::cli::bridge::BridgeListener;
 use crate::cli::contexts::Context;
@@ -68,6 +69,8 @@ impl Connection {
 pub enum NoConnection {
     /// This home knows no cluster of that name (or none at all).
     NoCluster(Option<Name>),
+    /// This machine is a member of the cluster, and its own agent does not run.
+    Asleep(Name),
     /// Every known way was tried.
     AllDead(Vec<Attempt>),
 }
@@ -91,6 +94,10 @@ impl From<NoConnection> for CliError {
                     "`raptor -c {name} spawn` founds it; `raptor context ls` lists the known ones"
                 ))
             }
+            NoConnection::Asleep(cluster) => Self::remote(format!(
+                "this machine is a member of the cluster {cluster}, and its agent does not run"
+            ))
+            .with_hint("`raptor agent supervise` starts it; `raptor join` enters anew"),
             NoConnection::AllDead(attempts) => {
                 let many = attempts.len() > 1;
                 let text =
@@ -111,9 +118,19 @@ impl From<NoConnection> for CliError {
 /// # Errors
 /// Nobody answers ([`NoConnection`]), or `contexts.json` cannot be read.
 pub async fn open(invocation: &Invocation) -> Result<Connection, CliError> {
-    open_if_any(invocation)
-        .await?
-        .ok_or_else(|| NoConnection::NoCluster(invocation.cluster.clone()).into())
+    open_if_any(invocation).await?.ok_or_else(|| none(invocation).into())
+}
+
+/// Why there is none where this home knows no cluster: it may be the home of a member that sleeps.
+#[must_use]
+pub fn none(invocation: &Invocation) -> NoConnection {
+    let own = initialise::load(&Home::new(&invocation.home)).ok();
+    let genesis = own.and_then(|(_, machine)| machine.genesis);
+    let is_meant = |name: &Name| invocation.cluster.as_ref().is_none_or(|wanted| wanted == name);
+    match genesis.map(|genesis| genesis.name).filter(is_meant) {
+        Some(name) => NoConnection::Asleep(name),
+        None => NoConnection::NoCluster(invocation.cluster.clone()),
+    }
 }
 
 /// As [`open`]; none where this home knows no cluster and none was named.
@@ -127,7 +144,7 @@ pub async fn open_if_any(invocation: &Invocation) -> Result<Option<Connection>, 
     let candidates = candidates(invocation, context.as_ref());
     if candidates.is_empty() {
         return match &invocation.cluster {
-            Some(name) => Err(NoConnection::NoCluster(Some(name.clone())).into()),
+            Some(_) => Err(none(invocation).into()),
             None => Ok(None),
         };
     }
@@ -194,7 +211,11 @@ pub async fn open_if_known(invocation: &Invocation) -> Result<Option<Connection>
         let own = reach(invocation, &Endpoint::Unix(invocation.agent_socket())).await;
         return Ok(own.ok().filter(|connection| connection.status.cluster == *name));
     }
-    open_if_any(invocation).await
+    let opened = open_if_any(invocation).await?;
+    match none(invocation) {
+        asleep @ NoConnection::Asleep(_) if opened.is_none() => Err(asleep.into()),
+        _ => Ok(opened),
+    }
 }
 
 /// An agent of the same cluster that is none of `doomed`, to be asked while those are taken away.

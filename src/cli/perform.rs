@@ -7,9 +7,13 @@ use std::time::Duration;
 use serde::Serialize;
 use zeroize::Zeroizing;
 
+use crate::agent::lock;
+use crate::agent::lock::StateLock;
 use crate::agent::perform::job::INTERRUPTED;
 use crate::cli::confirm::confirm;
+use crate::cli::connection;
 use crate::cli::error::CliError;
+use crate::cli::error::Kind;
 use crate::cli::exit_status::ExitStatus;
 use crate::cli::hands;
 use crate::cli::interrupt::Interrupt;
@@ -158,6 +162,12 @@ pub async fn run(
     request: &Request,
     interrupt: Interrupt,
 ) -> Result<Done, CliError> {
+    let _founding = match request {
+        Request::Spawn(_) | Request::Slave(_) if !invocation.dry_run => {
+            founding_turn(invocation).await?
+        }
+        _ => None,
+    };
     let plan = hands::plan(invocation, request).await?;
     if invocation.dry_run {
         print_plan(invocation, &plan)?;
@@ -174,10 +184,28 @@ pub async fn run(
         if !invocation.yes {
             output::tell(plan.to_string().trim_end());
         }
-        confirm(invocation, &format!("do these {} steps", plan.steps.len()))?;
+        confirm(invocation, &format!("do these {} steps", plan.steps.len())).await?;
     }
     let progress = output::progress::progress(invocation);
     hands::perform(invocation, request, plan, progress, interrupt).await.map(Done::Performed)
+}
+
+/// One cluster is founded at a time in a home: who comes second finds that of the first. Where a
+/// cluster is known already nobody waits.
+async fn founding_turn(invocation: &Invocation) -> Result<Option<StateLock>, CliError> {
+    let contexts = connection::read_contexts(invocation)?;
+    let wanted = invocation.cluster.as_ref().or(contexts.current.as_ref());
+    if invocation.connect.is_some()
+        || wanted.is_some_and(|name| contexts.contexts.contains_key(name))
+    {
+        return Ok(None);
+    }
+    let home = invocation.home.clone();
+    tokio::task::spawn_blocking(move || lock::wait_for_folder(&home))
+        .await
+        .map_err(|error| CliError::bug(format!("waiting was broken off: {error}")))?
+        .map(Some)
+        .map_err(|error| CliError::caused(Kind::User, &error))
 }
 
 fn print_plan(invocation: &Invocation, plan: &Plan) -> Result<(), CliError> {

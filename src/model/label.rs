@@ -79,16 +79,25 @@ pub trait Selectable {
 /// Shortest id prefix that counts as naming a machine.
 const ID_PREFIX_LENGTH_MIN: usize = 4;
 
+/// Whether `name` is the subject's name or a beginning of its id.
+fn is_named(subject: &impl Selectable, name: &str) -> bool {
+    subject.attribute("name").as_deref() == Some(name)
+        || (name.len() >= ID_PREFIX_LENGTH_MIN
+            && subject.attribute("id").is_some_and(|id| id.starts_with(name)))
+}
+
 impl Selector {
+    /// The first name that none of the `subjects` has.
+    #[must_use]
+    pub fn unknown<S: Selectable>(&self, subjects: &[S]) -> Option<&str> {
+        let is_known = |name: &&String| subjects.iter().any(|subject| is_named(subject, name));
+        self.names.iter().find(|name| !is_known(name)).map(String::as_str)
+    }
+
     /// Whether `subject` is meant. The empty selector means everything.
     #[must_use]
     pub fn matches(&self, subject: &impl Selectable) -> bool {
-        let named = self.names.is_empty()
-            || self.names.iter().any(|name| {
-                subject.attribute("name").as_deref() == Some(name)
-                    || (name.len() >= ID_PREFIX_LENGTH_MIN
-                        && subject.attribute("id").is_some_and(|id| id.starts_with(name)))
-            });
+        let named = self.names.is_empty() || self.names.iter().any(|name| is_named(subject, name));
         named
             && self.terms.iter().all(|term| {
                 (subject.attribute(&term.key).as_deref() == Some(&term.value)) == term.equal
@@ -216,6 +225,12 @@ mod tests {
             assert_eq!(selector.to_string().parse::<Selector>().unwrap(), selector);
         }
         assert!(Selector::default().matches(&subject()));
+        let known = [subject()];
+        for (text, unknown) in
+            [("web-1,abcd", None), ("web-1,web-3", Some("web-3")), ("zone=x", None)]
+        {
+            assert_eq!(text.parse::<Selector>().unwrap().unknown(&known), unknown, "{text}");
+        }
     }
 
     #[test]

@@ -78,6 +78,15 @@ pub struct StopArguments {
 /// # Errors
 /// As the agent says.
 pub async fn run(invocation: &Invocation, command: AgentCommand) -> Result<ExitStatus, CliError> {
+    if let Some(plan) = change(&command).filter(|_| invocation.dry_run) {
+        let home = invocation.home.display();
+        if invocation.format.is_json() {
+            print_json(&serde_json::json!({"plan": plan, "home": invocation.home}))?;
+        } else {
+            print(&format!("{plan} of {home}\n"))?;
+        }
+        return Ok(ExitStatus::DONE);
+    }
     match command {
         AgentCommand::Init => {
             let reply = initialise::initialise(&Home::new(&invocation.home), &read_input()?);
@@ -104,7 +113,7 @@ pub async fn run(invocation: &Invocation, command: AgentCommand) -> Result<ExitS
             if invocation.format.is_json() {
                 print_json(&answer)?;
             } else {
-                print(&status::text(&answer, SystemTime::now().into()))?;
+                print(&status::text(&answer, SystemTime::now().into(), true))?;
             }
         }
         AgentCommand::Metrics => {
@@ -124,6 +133,21 @@ pub async fn run(invocation: &Invocation, command: AgentCommand) -> Result<ExitS
         }
     }
     Ok(ExitStatus::DONE)
+}
+
+/// What a command changes, if it does, as `--dry-run` tells it.
+fn change(command: &AgentCommand) -> Option<&'static str> {
+    match command {
+        AgentCommand::Init => Some("make the identity"),
+        AgentCommand::Adopt(_) => Some("write down the cluster"),
+        AgentCommand::Run => Some("run the agent"),
+        AgentCommand::Supervise => Some("run the agent, and again whenever it ends,"),
+        AgentCommand::Stop(StopArguments { leave: true }) => {
+            Some("say goodbye to the members and end the agent")
+        }
+        AgentCommand::Stop(_) => Some("end the agent"),
+        AgentCommand::Status | AgentCommand::Metrics | AgentCommand::Connect => None,
+    }
 }
 
 fn client(invocation: &Invocation) -> Result<ApiClient, CliError> {

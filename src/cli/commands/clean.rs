@@ -59,7 +59,7 @@ pub async fn run(invocation: &Invocation) -> Result<ExitStatus, CliError> {
     if invocation.dry_run {
         return Ok(ExitStatus::DONE);
     }
-    confirm(invocation, &format!("remove {} entries of {}", paths.len(), home.display()))?;
+    confirm(invocation, &format!("remove {} entries of {}", paths.len(), home.display())).await?;
     for socket in &sockets {
         agent::stop(&ApiClient::new(socket)?, false).await?;
     }

@@ -45,7 +45,7 @@ pub async fn run(
         }
         return Ok(ExitStatus::DONE);
     }
-    confirm(invocation, &format!("evict {node} from {}", connection.status.cluster))?;
+    confirm(invocation, &format!("evict {node} from {}", connection.status.cluster)).await?;
     connection.client.evict(&node).await?;
     if invocation.format.is_json() {
         print_json(&json!({ "evicted": node }))?;

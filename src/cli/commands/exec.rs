@@ -7,6 +7,7 @@ use clap::Args;
 
 use crate::agent::api::ExecRequest;
 use crate::cli::connection;
+use crate::cli::connection::Connection;
 use crate::cli::error::CliError;
 use crate::cli::exit_status::ExitStatus;
 use crate::cli::invocation::Invocation;
@@ -15,13 +16,14 @@ use crate::cli::output::exec::ExecPrinter;
 use crate::cli::output::exec::Printed;
 use crate::cli::output::print;
 use crate::model::label::Selector;
+use crate::model::member::Status;
 use crate::ssh::quote::quote_all;
 
 /// Run a program on all members, or on some
 ///
 /// Each line of output stands behind the name of its member. One argument alone that holds blanks is
-/// a line for each member's `sh`; otherwise no shell is between. The exit status is 3 where any run
-/// failed.
+/// a line for each member's `sh`; otherwise no shell is between. Members that have failed are
+/// left out unless they are named. The exit status is 3 where any run failed.
 #[derive(Debug, Args)]
 #[command(after_long_help = "Examples:
   raptor exec -- uname -a
@@ -94,7 +96,20 @@ pub async fn run(
             .with_hint("`raptor members` lists them"));
     }
     write(&printer.end())?;
+    if on.is_empty() {
+        tell_left_out(invocation, &connection).await;
+    }
     Ok(printer.exit_status())
+}
+
+/// Nothing is run on members that have failed, unless they are named: who meant all hears of them.
+async fn tell_left_out(invocation: &Invocation, connection: &Connection) {
+    let members = connection.client.members().await.unwrap_or_default();
+    let failed = members.iter().filter(|member| member.status == Status::Failed);
+    let names: Vec<&str> = failed.map(|member| member.name.as_str()).collect();
+    if !names.is_empty() {
+        invocation.note(&format!("left out, for they have failed: {}", names.join(", ")));
+    }
 }
 
 fn write(printed: &Printed) -> Result<(), CliError> {

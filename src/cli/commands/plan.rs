@@ -27,12 +27,15 @@ pub async fn run(invocation: &Invocation) -> Result<ExitStatus, CliError> {
         print_json(&plan)?;
         return Ok(ExitStatus::DONE);
     }
-    if plan.rules.is_empty() {
-        invocation.note("no rule says what must hold; `raptor scale 3` writes one");
-    } else if plan.actions.is_empty() && plan.waits.is_empty() {
-        invocation.note("nothing is to be done");
-    }
     let lines: Vec<String> = plan.to_string().lines().map(|line| printable(line) + "\n").collect();
     print(&lines.concat())?;
+    // Why nothing is done is an answer, too.
+    if plan.actions.is_empty() && plan.rules.is_empty() {
+        print(
+            "nothing is to be done: no rule says what must hold (`raptor scale 3` writes one)\n",
+        )?;
+    } else if plan.actions.is_empty() && plan.waits.is_empty() {
+        print("nothing is to be done\n")?;
+    }
     Ok(ExitStatus::DONE)
 }

@@ -16,6 +16,7 @@ use crate::cli::output::print_json;
 use crate::cli::output::table::Table;
 use crate::cli::output::table::printable;
 use crate::model::time::Timestamp;
+use crate::reconcile::fleet::plan::RuleState;
 
 /// Show what holds, what does not and why
 #[derive(Debug, Args)]
@@ -37,17 +38,21 @@ pub async fn run(invocation: &Invocation) -> Result<ExitStatus, CliError> {
         told["fleet"] = serde_json::json!(plan);
         print_json(&told)?;
     } else {
-        print(&text(&status, SystemTime::now().into()))?;
-        for line in plan.unwrap_or_default().to_string().lines() {
+        let plan = plan.unwrap_or_default();
+        // Without rules nothing waits that anybody asked for.
+        let is_settled = plan.rules.is_empty()
+            || plan.waits.is_empty() && plan.rules.iter().all(RuleState::holds);
+        print(&text(&status, SystemTime::now().into(), is_settled))?;
+        for line in plan.to_string().lines() {
             print(&format!("{}\n", printable(line)))?;
         }
     }
     Ok(ExitStatus::DONE)
 }
 
-/// The status for people.
+/// The status for people; `is_settled` where nothing of the fleet speaks against all being well.
 #[must_use]
-pub fn text(status: &AgentStatus, now: Timestamp) -> String {
+pub fn text(status: &AgentStatus, now: Timestamp, is_settled: bool) -> String {
     let endpoints: Vec<String> = status.endpoints.iter().map(ToString::to_string).collect();
     let up = duration::show(now.since(status.started_at));
     let mut text = String::new();
@@ -70,7 +75,7 @@ pub fn text(status: &AgentStatus, now: Timestamp) -> String {
         text.push_str(&links(status));
     }
     text.push('\n');
-    if status.problems.is_empty() {
+    if status.problems.is_empty() && is_settled {
         text.push_str("all is well\n");
     }
     for problem in &status.problems {

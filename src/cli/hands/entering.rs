@@ -31,9 +31,11 @@ use crate::cli::invocation::Invocation;
 use crate::cli::perform::JoinRequest;
 use crate::cli::perform::Outcome;
 use crate::config::home::Home;
+use crate::http::client::ApiClient;
 use crate::mesh::socket::MeshSocket;
 use crate::model::action::Action;
 use crate::model::action::Plan;
+use crate::model::cluster::ClusterId;
 use crate::model::destination::Destination;
 use crate::model::label::Labels;
 use crate::model::machine::IntentId;
@@ -47,8 +49,18 @@ use crate::ssh::host::Command;
 const TICKET_ANSWER_MAX: usize = 64 * 1024;
 
 /// What `join` does, for `--dry-run`.
-pub fn plan() -> Plan {
+pub async fn plan(invocation: &Invocation, door: &JoinRequest) -> Plan {
     let mut plan = Plan::default();
+    let elsewhere = match door {
+        JoinRequest::Ticket(text) => text.parse().ok().map(|it: Ticket| it.genesis.cluster_id()),
+        JoinRequest::Host(_) => None,
+    };
+    if let Some((id, cluster)) = membership(&Home::new(&invocation.home)).await
+        && elsewhere.is_none_or(|elsewhere| elsewhere == id)
+    {
+        invocation.note(&format!("this machine is a member of the cluster {cluster} already"));
+        return plan;
+    }
     let action = Action::Slave {
         intent: IntentId::from_bytes([0; 10]),
         name: Some(own_name()),
@@ -106,6 +118,13 @@ pub async fn join(
         hint: None,
         details: Vec::new(),
     }])
+}
+
+/// The cluster that this machine belongs to, where it does and its agent answers.
+async fn membership(home: &Home) -> Option<(ClusterId, Name)> {
+    initialise::load(home).ok()?.1.genesis?;
+    let status = ApiClient::new(&home.socket_file()).ok()?.status().await.ok()?;
+    Some((status.cluster_id, status.cluster))
 }
 
 /// Refuses a home whose machine belongs to another cluster.

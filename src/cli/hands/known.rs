@@ -89,7 +89,7 @@ impl Known {
                 if let Some(known) = Self::from_back_ends(invocation).await? {
                     return Ok(known);
                 }
-                return Err(connection::NoConnection::NoCluster(invocation.cluster.clone()).into());
+                return Err(connection::none(invocation).into());
             }
             return Self::nothing(invocation);
         };

@@ -70,8 +70,8 @@ const OWN_PROGRAM: &str = "/proc/self/exe";
 /// # Errors
 /// The cluster cannot be asked, or the request makes no sense in it.
 pub async fn plan(invocation: &Invocation, request: &Request) -> Result<Plan, CliError> {
-    if let Request::Join(_) = request {
-        return Ok(entering::plan());
+    if let Request::Join(door) = request {
+        return Ok(entering::plan(invocation, door).await);
     }
     let known = Known::find(invocation, request).await?;
     if known.connection.is_none() && known.world.is_founded {
@@ -108,7 +108,7 @@ pub async fn plan(invocation: &Invocation, request: &Request) -> Result<Plan, Cl
             let wanted = prune::PruneRequest { dead_for: BOOT_TIMEOUT, now: wall_clock() };
             Ok(prune::plan_prune(&wanted, &known.world))
         }
-        Request::Join(_) => Ok(entering::plan()),
+        Request::Join(door) => Ok(entering::plan(invocation, door).await),
     }
 }
 

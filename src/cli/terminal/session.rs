@@ -39,6 +39,7 @@ pub async fn run(
     let raw = interactive.then(ChangedTerminal::raw).transpose()?;
     let result = tokio::select! {
         result = converse(
+            node,
             stream,
             tokio::io::stdin(),
             tokio::io::stdout(),
@@ -75,6 +76,7 @@ async fn ended() -> CliError {
 
 /// Carries both directions until the far program ends; gives its exit status.
 async fn converse(
+    node: &str,
     stream: impl AsyncRead + AsyncWrite,
     input: impl AsyncRead + Unpin,
     output: impl AsyncWrite + Unpin,
@@ -84,16 +86,21 @@ async fn converse(
     let (reader, writer) = tokio::io::split(stream);
     tokio::select! {
         // Only the far end ends a session: what is typed may end long before the output does.
-        status = receive(reader, output, errors) => status,
+        status = receive(node, reader, output, errors) => status,
         error = send(writer, input, resizes) => Err(error),
     }
 }
 
 async fn receive(
+    node: &str,
     mut reader: impl AsyncRead + Unpin,
     mut output: impl AsyncWrite + Unpin,
     mut errors: impl AsyncWrite + Unpin,
 ) -> Result<i32, CliError> {
+    let broken = |why: &str| {
+        CliError::remote(format!("{node}: the session broke off{why}"))
+            .with_hint(format!("does it live? `raptor members` and `raptor ping {node}` tell"))
+    };
     let mut decoder = FrameDecoder::default();
     let mut buffer = vec![0; READ_LENGTH];
     loop {
@@ -117,8 +124,8 @@ async fn receive(
         output.flush().await?;
         match reader.read(&mut buffer).await {
             Ok(length) if length > 0 => decoder.push(&buffer[..length]),
-            Ok(_) => return Err(CliError::remote("the session broke off")),
-            Err(error) => return Err(CliError::remote(format!("the session broke off: {error}"))),
+            Ok(_) => return Err(broken("")),
+            Err(error) => return Err(broken(&format!(": {error}"))),
         }
     }
 }
@@ -196,7 +203,7 @@ mod tests {
             far
         });
         let (mut output, mut errors) = (Vec::new(), Vec::new());
-        let session = converse(near, b"hello".as_slice(), &mut output, &mut errors, false);
+        let session = converse("a", near, b"hello".as_slice(), &mut output, &mut errors, false);
         assert_eq!(session.await.unwrap(), 7);
         assert_eq!((output.as_slice(), errors.as_slice()), (&b"hello"[..], &b"wrong"[..]));
         drop(machine.await.unwrap());
@@ -206,8 +213,9 @@ mod tests {
     async fn a_session_without_an_exit_status_broke_off() {
         let (near, far) = tokio::io::duplex(64);
         drop(far);
-        let error =
-            converse(near, tokio::io::empty(), Vec::new(), Vec::new(), false).await.unwrap_err();
+        let error = converse("a", near, tokio::io::empty(), Vec::new(), Vec::new(), false)
+            .await
+            .unwrap_err();
         assert!(error.render(false).contains("broke off"));
     }
 }

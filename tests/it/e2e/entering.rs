@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::Value;
+use serde_json::json;
 
 use super::text;
 use crate::support::run::Invocation;
@@ -61,7 +62,24 @@ fn a_ticket_lets_one_machine_in() {
     late.stderr_contains("error: cluster default refused: the ticket is used up\n  hint: a member makes another ticket: `raptor ticket create`\n");
 
     // Once more on the same machine: it is in already, and is not doubled.
-    join(&sandbox, &home, &secret).success();
+    let again = join(&sandbox, &home, &secret).success();
+    again.stderr_contains("this machine is a member of the cluster default already");
+    assert_eq!(sandbox.wait_for_alive(3).len(), 3);
+    // Asked for anew, with a port that its own agent holds.
+    let port = members.iter().find(|member| text(&member["name"]) == name).unwrap();
+    let listen = text(&port["endpoints"][0]);
+    fs::write(home.join("mutable_config.json"), json!({"mesh": {"listen": listen}}).to_string())
+        .unwrap();
+    let fresh = text(&ticket(&sandbox, &[])["ticket"]);
+    join(&sandbox, &home, &fresh).success().stderr_contains("default already");
+    // Where its agent does not run, nobody says that there is no cluster.
+    let at_home = ["--home", home.to_str().unwrap()];
+    sandbox.raptor(at_home).args(["agent", "stop"]).success();
+    let asleep = "this machine is a member of the cluster default, and its agent does not run";
+    for words in [&["members"][..], &["spawn", "--count", "1"]] {
+        sandbox.raptor(at_home).args(words).run().status(1).stderr_contains(asleep);
+    }
+    join(&sandbox, &home, &fresh).success();
     assert_eq!(sandbox.wait_for_alive(3).len(), 3);
     // It leaves as it came: the machine stays, its membership goes.
     sandbox.raptor(["destroy", &name, "--yes"]).success();

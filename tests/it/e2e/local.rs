@@ -115,6 +115,9 @@ fn exec_prints_as_consul_does() {
     let left = sandbox.processes_with(&["sleep 60"]);
     assert!(left.is_empty(), "a stopped command runs on: {left:?}");
 
+    let run = sandbox.raptor(["exec", "--on", "local-1,locla-2", "--", "true"]).run().status(1);
+    run.stderr_contains("no member \"locla-2\"; did you mean \"local-2\"?").stdout_is("");
+
     let run = sandbox.raptor(["exec", "--on", "local-2", "--", "no-such-program"]).run().status(3);
     run.stderr_contains("    local-2: error: no-such-program: No such file or directory");
 }
@@ -275,4 +278,35 @@ fn version_and_completion_touch_nothing() {
     let script = sandbox.raptor(["completion", "bash"]).success().stdout;
     sandbox.program("bash").args(["-n"]).stdin(script).success();
     assert!(sandbox.files().is_empty(), "{:?}", sandbox.files());
+}
+
+#[test]
+#[ignore = "end to end: run by ./runtests.sh"]
+fn two_who_found_at_once_found_one_cluster() {
+    let sandbox = Sandbox::new();
+    let both = ["a", "b"].map(|name| sandbox.raptor(["spawn", "--name", name]).start());
+    for running in both {
+        running.finish(Duration::from_secs(120)).success();
+    }
+    let members = sandbox.wait_for_alive(2);
+    assert_eq!(names(&members), BTreeSet::from(["a", "b"].map(str::to_owned)));
+    assert_eq!(sandbox.folders().len(), 2);
+    sandbox.raptor(["destroy", "--all", "--yes"]).success();
+    sandbox.wait_for_silence();
+}
+
+#[test]
+#[ignore = "end to end: run by ./runtests.sh"]
+fn a_dry_run_ends_no_agent_and_starts_none() {
+    let sandbox = Sandbox::new();
+    sandbox.spawn(1);
+    let home = sandbox.machine("local-1").display().to_string();
+    let agent = |verb: &str| sandbox.raptor(["--home", &home, "agent", verb, "--dry-run"]);
+    agent("stop").success().stdout_is(&format!("end the agent of {home}\n"));
+    agent("run").success().stdout_is(&format!("run the agent of {home}\n"));
+    sandbox.raptor(["--home", &home, "agent", "status"]).success();
+    let told = sandbox.raptor(["plan"]).success();
+    told.stdout_contains(
+        "nothing is to be done: no rule says what must hold (`raptor scale 3` writes one)\n",
+    );
 }

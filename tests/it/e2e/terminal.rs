@@ -1,7 +1,11 @@
 //! `raptor ssh` on machines that have no sshd: a terminal through the agent.
 
+use std::io::Write;
+use std::time::Duration;
+
 use crate::support::run::Invocation;
 use crate::support::sandbox::Sandbox;
+use crate::support::wait::wait_until;
 
 /// `raptor WORDS` behind a terminal of its own (script(1) makes one).
 fn on_a_terminal(sandbox: &Sandbox, words: &str) -> Invocation {
@@ -46,4 +50,21 @@ fn a_shell_on_a_member_without_sshd() {
         error.stderr,
         "error: no member \"locla-2\"; did you mean \"local-2\"?\n  hint: `raptor members` lists what is there\n"
     );
+}
+
+#[test]
+#[ignore = "end to end: run by ./runtests.sh"]
+fn ctrl_c_answers_every_question() {
+    const LIMIT: Duration = Duration::from_secs(30);
+    let sandbox = Sandbox::new();
+    sandbox.spawn(2);
+    for words in ["evict local-2", "destroy local-2", "destroy --all"] {
+        let (mut running, mut keys) = on_a_terminal(&sandbox, words).start_for_typing();
+        wait_until(LIMIT, "the question", || {
+            if running.printed("? [y/N] ") { Ok(()) } else { Err("nothing yet") }
+        });
+        keys.write_all(b"\x03").unwrap();
+        running.finish(LIMIT).status(130);
+        assert_eq!(sandbox.members().len(), 2, "{words}");
+    }
 }

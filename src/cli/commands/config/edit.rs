@@ -63,7 +63,7 @@ pub async fn run(invocation: &Invocation, note: Option<String>) -> Result<(), Cl
             Err(error) if std::io::stdin().is_terminal() => {
                 tell(error.render(false).trim_end());
                 // `--yes` must not send the user round for ever.
-                confirm(&Invocation { yes: false, ..invocation.clone() }, "edit again")?;
+                confirm(&Invocation { yes: false, ..invocation.clone() }, "edit again").await?;
             }
             Err(error) => return Err(error),
         }

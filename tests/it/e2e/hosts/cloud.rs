@@ -38,7 +38,7 @@ ssh-keygen -q -t ed25519 -N '' -f /etc/ssh/ssh_host_ed25519_key
 /usr/sbin/sshd -D -e -o HostKey=/etc/ssh/ssh_host_ed25519_key &
 wait";
 
-/// A machine whose cloud-init finds our user data as a NoCloud seed; systemd starts it, as on a real one.
+/// A machine whose cloud-init finds our user data as a `NoCloud` seed; systemd starts it, as on a real one.
 const REAL_CLOUD_INIT: &str = "seed=/var/lib/cloud/seed/nocloud
 mkdir -p \"$seed\"
 printf '%s' \"$USER_DATA\" >\"$seed/user-data\"
