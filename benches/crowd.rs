@@ -20,7 +20,7 @@ use raptor::model::nat::NatKind;
 use raptor::model::reach::Reach;
 use raptor::model::time::Timestamp;
 use serde_json::{Map, Value, json};
-use support::process::{Memory, processor_time};
+use support::process::{Memory, processor_time, wakeups};
 use support::user::User;
 use support::{until, verdict};
 
@@ -45,15 +45,18 @@ fn idle() {
     let agents: Vec<u32> = machines.iter().map(support::user::LocalMachine::agent).collect();
     thread::sleep(SETTLE);
     let look = || agents.iter().map(|agent| processor_time(*agent)).collect::<Vec<_>>();
-    let before = look();
+    let woken = || agents.iter().map(|agent| wakeups(*agent)).sum::<u64>();
+    let (before, woken_before) = (look(), woken());
     thread::sleep(WINDOW);
     let spent = look().into_iter().zip(before).map(|(after, before)| after.saturating_sub(before));
     let share = |time: Duration| 100.0 * time.as_secs_f64() / WINDOW.as_secs_f64();
     let mut shares: Vec<f64> = spent.map(share).collect();
     shares.sort_by(f64::total_cmp);
     let (median, most) = (shares[IDLE / 2], shares[IDLE - 1]);
+    let woken = (woken() - woken_before) / WINDOW.as_secs() / agents.len() as u64;
     println!(
-        "an idle member of {IDLE}: {median:.3} % of a processor, the busiest {most:.3} %   {}",
+        "an idle member of {IDLE}: {median:.3} % of a processor, the busiest {most:.3} %, \
+         {woken} wakeups/s   {}",
         verdict(most < 0.5, "0.5 %")
     );
 }

@@ -20,16 +20,28 @@ pub struct Peer {
 /// How one of them is started, given a folder of its own.
 type Start = fn(&Path) -> Peer;
 
-/// Starts all that are installed; says which are not.
+/// The first line with a number in it that a program says of its version.
+fn version(line: &str) -> String {
+    let output = Command::new("sh")
+        .args(["-c", &format!("PATH=$PATH:/usr/sbin:/sbin; {{ {line}; }} 2>&1 </dev/null")])
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let mut lines = text.lines().filter(|line| line.contains(|sign: char| sign.is_ascii_digit()));
+    lines.next().unwrap_or("of an unknown version").trim().to_owned()
+}
+
+/// Starts all that are installed, and says in which version; says which are not. Others than the
+/// system's own are measured when `PATH` leads to them first.
 pub fn start_all(folder: &Path) -> Vec<Peer> {
-    let all: [(&str, &str, Start); 4] = [
-        ("wireguard-go", "wireguard-go", wireguard),
-        ("yggdrasil", "yggdrasil", yggdrasil),
-        ("nebula", "nebula", nebula),
-        ("tinc", "tincd", tinc),
+    let all: [(&str, &str, &str, Start); 4] = [
+        ("wireguard-go", "wireguard-go", "wireguard-go --version", wireguard),
+        ("yggdrasil", "yggdrasil", "yggdrasil -version | grep -i version", yggdrasil),
+        ("nebula", "nebula", "nebula -version", nebula),
+        ("tinc", "tincd", "tincd --version", tinc),
     ];
     let mut peers = Vec::new();
-    for (name, program, start) in all {
+    for (name, program, asked, start) in all {
         let is_there = Command::new("sh")
             .args(["-c", &format!("PATH=$PATH:/usr/sbin:/sbin command -v {program}")])
             .stdout(Stdio::null())
@@ -37,6 +49,7 @@ pub fn start_all(folder: &Path) -> Vec<Peer> {
             .unwrap()
             .success();
         if is_there {
+            println!("{name}: {}", version(asked));
             let folder = folder.join(name);
             fs::create_dir_all(&folder).unwrap();
             peers.push(start(&folder));

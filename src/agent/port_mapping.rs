@@ -4,6 +4,7 @@
 
 mod asking;
 mod gateway;
+mod upnp;
 
 use std::net::SocketAddr;
 use std::num::NonZeroU16;

@@ -1,11 +1,9 @@
 //! Asking a router for a port: by PCP (RFC 6887), by NAT-PMP (RFC 6886), by `UPnP`, the first that
 //! it understands.
 
-use std::net::IpAddr;
 use std::net::Ipv4Addr;
 use std::net::SocketAddr;
 use std::num::NonZeroU16;
-use std::thread;
 use std::time::Duration;
 
 use crab_nat::InternetProtocol;
@@ -15,13 +13,9 @@ use crab_nat::PortMappingOptions;
 use crab_nat::PortMappingType;
 use crab_nat::TimeoutConfig;
 use crab_nat::natpmp;
-use igd_next::AddPortError;
-use igd_next::Gateway;
-use igd_next::PortMappingProtocol;
-use igd_next::SearchOptions;
-use tokio::sync::oneshot;
 
 use crate::agent::port_mapping::gateway::Way;
+use crate::agent::port_mapping::upnp::Gateway;
 use crate::mesh::interfaces::is_dialable;
 
 /// For how long a port is asked for: an agent that is killed leaves nothing behind for long.
@@ -33,12 +27,6 @@ const ANSWER_TIMES: TimeoutConfig = TimeoutConfig {
     max_retries: 2,
     max_retry_timeout: None,
 };
-
-/// How long routers that speak `UPnP` may take to say so.
-const SEARCH_TIME: Duration = Duration::from_secs(3);
-
-/// What the owner of a router reads in its list of ports.
-const DESCRIPTION: &str = "raptor";
 
 /// Why there is no port.
 #[derive(Debug, thiserror::Error)]
@@ -99,7 +87,7 @@ impl Held {
             Err(error) => error.to_string(),
         };
         let inner = SocketAddr::new(way.client.into(), port.get());
-        match apart(move || by_upnp(way, inner)).await {
+        match by_upnp(way, inner).await {
             Ok((gateway, endpoint)) => checked(way, endpoint, By::Upnp { gateway, inner }),
             Err(upnp) => Err(MappingError::Refused { router: way.router, asked, upnp }),
         }
@@ -117,8 +105,7 @@ impl Held {
                 Err(error) => Err(error.to_string()),
             },
             By::Upnp { gateway, inner } => {
-                let (gateway, inner, outer) = (gateway.clone(), *inner, self.endpoint.port());
-                apart(move || hold(&gateway, inner, outer)).await
+                gateway.hold(*inner, self.endpoint.port(), LIFETIME_SECONDS).await
             }
         };
         let why = |why| MappingError::Lost { router: way.router, why };
@@ -139,11 +126,7 @@ impl Held {
         // A router that does not listen lets go of it by itself.
         match self.by {
             By::Asking(mapping) => drop(mapping.try_drop().await),
-            By::Upnp { gateway, .. } => {
-                let outer = self.endpoint.port();
-                let remove = move || gateway.remove_port(PortMappingProtocol::UDP, outer);
-                let _ = apart(move || remove().map_err(|error| error.to_string())).await;
-            }
+            By::Upnp { gateway, .. } => drop(gateway.release(self.endpoint.port()).await),
         }
     }
 }
@@ -188,41 +171,8 @@ async fn outer(mapping: &PortMapping) -> Result<SocketAddr, MappingFailure> {
     Ok(SocketAddr::new(address, mapping.external_port().get()))
 }
 
-/// Does `work`, which waits for the network, on a thread of its own: one that hangs keeps nobody
-/// from ending.
-async fn apart<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, String> + Send + 'static,
-) -> Result<T, String> {
-    let (sender, receiver) = oneshot::channel();
-    let body = move || drop(sender.send(work()));
-    let started = thread::Builder::new().name("upnp".to_owned()).spawn(body);
-    started.map_err(|error| error.to_string())?;
-    receiver.await.map_err(|error| error.to_string())?
-}
-
-fn by_upnp(way: Way, inner: SocketAddr) -> Result<(Gateway, SocketAddr), String> {
-    let mut options = SearchOptions::default();
-    options.bind_addr = SocketAddr::new(way.client.into(), 0);
-    options.timeout = Some(SEARCH_TIME);
-    options.single_search_timeout = Some(SEARCH_TIME);
-    let gateway = igd_next::search_gateway(options).map_err(|error| error.to_string())?;
-    if gateway.addr.ip() != IpAddr::V4(way.router) {
-        return Err(format!("{} answers, which is not the router", gateway.addr.ip()));
-    }
-    let endpoint = hold(&gateway, inner, inner.port())?;
+async fn by_upnp(way: Way, inner: SocketAddr) -> Result<(Gateway, SocketAddr), String> {
+    let gateway = Gateway::find(way).await?;
+    let endpoint = gateway.hold(inner, inner.port(), LIFETIME_SECONDS).await?;
     Ok((gateway, endpoint))
-}
-
-/// Has the router lead `outer` to `inner`, or another port where that one is taken.
-fn hold(gateway: &Gateway, inner: SocketAddr, outer: u16) -> Result<SocketAddr, String> {
-    let udp = PortMappingProtocol::UDP;
-    let port = match gateway.add_port(udp, outer, inner, LIFETIME_SECONDS, DESCRIPTION) {
-        Ok(()) => outer,
-        Err(AddPortError::PortInUse) => gateway
-            .add_any_port(udp, inner, LIFETIME_SECONDS, DESCRIPTION)
-            .map_err(|error| error.to_string())?,
-        Err(error) => return Err(error.to_string()),
-    };
-    let address = gateway.get_external_ip().map_err(|error| error.to_string())?;
-    Ok(SocketAddr::new(address.to_canonical(), port))
 }

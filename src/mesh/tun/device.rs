@@ -65,6 +65,12 @@ impl AsFd for DeviceFile {
 }
 
 impl DeviceFile {
+    /// What hands out and takes whole packets as a device does.
+    #[cfg(test)]
+    pub(super) fn of(file: OwnedFd) -> Self {
+        Self { file: Arc::new(file) }
+    }
+
     /// Reads one virtio header and packet. Does not wait.
     ///
     /// # Errors
