@@ -1,21 +1,28 @@
 //! One of ten local members dies, supervisor and all: how soon ten live again, the dead not among
 //! them (median under 10 s). The floor is one machine made by hand in the same run.
 //!
-//! With `-- --all-but-one`, four of five die at once: how soon five live again.
+//! With `-- --all-but-one`, four of five die at once: how soon five live again. With `-- --docker` the
+//! same with containers, each of which can drive the engine: from the moment that their loss is known, at
+//! most 1.5 times what four take that are spawned by hand in the same run.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a measurement ends where it cannot go on")]
 
 mod support;
 
 use std::time::Duration;
 
+use serde_json::json;
+use support::hosts::{client, docker, engine_socket, image};
 use support::process::kill;
 use support::user::{LocalMachine, User};
-use support::{Aim, Samples, is_asked, print_beside, run, time, until};
+use support::{Aim, Samples, is_asked, print, print_beside, run, time, until};
 
 const ROUNDS: usize = 9;
 const LIMIT: Duration = Duration::from_secs(120);
 
 fn main() {
+    if is_asked("--docker") {
+        return containers();
+    }
     let (members, victims, limit_s) =
         if is_asked("--all-but-one") { (5, 4, 20) } else { (10, 1, 10) };
     let floor = Samples::of(ROUNDS, || {
@@ -62,4 +69,97 @@ fn at_rest(user: &User, members: usize) -> Vec<LocalMachine> {
     };
     until(LIMIT, "at rest", || all_alive(&user.machines()));
     user.machines()
+}
+
+/// Rounds with containers, which take ten seconds each.
+const CONTAINER_ROUNDS: usize = 3;
+
+fn containers() {
+    let rounds = CONTAINER_ROUNDS;
+    let (mut by_hand, mut detections, mut made) = (Vec::new(), Vec::new(), Vec::new());
+    // In turns, so that whatever else the computer does meets both.
+    for _ in 0..rounds {
+        let user = user_of_containers();
+        spawn_containers(&user, 1);
+        by_hand.push(time(|| spawn_containers(&user, 4)));
+        drop(user);
+        let user = user_of_containers();
+        spawn_containers(&user, 5);
+        let (detection, all) = lose_four(&user);
+        detections.push(detection);
+        made.push(all.saturating_sub(detection));
+    }
+    print("4 of 5 docker dead: until known", &Samples::from(detections));
+    let floor = ("spawn --count 4 by hand", &Samples::from(by_hand));
+    print_beside("  from then on to five alive", &Samples::from(made), floor, Aim::Ratio(1.5));
+}
+
+/// Makes `count` more, and waits until all that were ever made live.
+fn spawn_containers(user: &User, count: usize) {
+    let before = names(user, "alive").len();
+    let words = ["spawn", "--compute-type", "docker", "--count", &count.to_string()];
+    run(&mut user.raptor(&words));
+    until(LIMIT, "all alive", || user.sees_alive(before + count));
+}
+
+/// A user whose containers can make their like.
+fn user_of_containers() -> User {
+    User::with_config(&json!({
+        "default_server_type": "bare",
+        "server_types": {"bare": {"modules": []}},
+        "compute_types": {"docker": compute_type()},
+    }))
+}
+
+fn compute_type() -> serde_json::Value {
+    let volumes = [
+        format!("{}:/var/run/docker.sock", engine_socket()),
+        format!("{}:/usr/bin/docker:ro", client()),
+    ];
+    let words: Vec<&str> = volumes.iter().flat_map(|it| ["--volume", it.as_str()]).collect();
+    json!({"driver": "docker", "image": image(), "run_arguments": words})
+}
+
+/// Ends all but the founder at once: how long until it knows, and until five live again.
+fn lose_four(user: &User) -> (Duration, Duration) {
+    let rule = json!({"min": 5, "max": 5, "compute_types": ["docker"]});
+    for (path, value) in [
+        ("compute_types.docker", compute_type()),
+        ("server_types.bare", json!({"modules": []})),
+        ("default_server_type", json!("bare")),
+        ("fleet", json!({"bury_after_ms": 1000, "settle_ms": 2000})),
+        ("rules.default", rule),
+    ] {
+        run(&mut user.raptor(&["config", "set", path, &value.to_string()]));
+    }
+    let output = run(&mut user.raptor(&["status", "-o", "json"]));
+    let status: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let cluster = format!("label=raptor.cluster={}", status["cluster_id"].as_str().unwrap());
+    let format = "{{.ID}} {{.Label \"raptor.name\"}}";
+    let listed = docker(&["ps", "--filter", &cluster, "--format", format]);
+    let (ids, dead): (Vec<&str>, Vec<&str>) = listed
+        .lines()
+        .filter_map(|line| line.split_once(' '))
+        .filter(|(_, name)| *name != "docker-1")
+        .unzip();
+    assert_eq!(dead.len(), 4, "{listed}");
+    let is_dead = |name: &String| dead.contains(&name.as_str());
+    docker(&[&["kill"][..], &ids].concat());
+    let start = std::time::Instant::now();
+    until(LIMIT, "their loss known", || !names(user, "alive").iter().any(is_dead));
+    let detection = start.elapsed();
+    until(LIMIT, "five again", || {
+        let alive = names(user, "alive");
+        alive.len() == 5 && !alive.iter().any(is_dead)
+    });
+    (detection, start.elapsed())
+}
+
+/// Names of the members of a status, as the command line tells them.
+fn names(user: &User, status: &str) -> Vec<String> {
+    let output = user.raptor(&["members", "-o", "json"]).output().unwrap();
+    let members: Vec<serde_json::Value> =
+        serde_json::from_slice(&output.stdout).unwrap_or_default();
+    let those = members.iter().filter(|member| member["status"] == status);
+    those.filter_map(|member| Some(member["name"].as_str()?.to_owned())).collect()
 }

@@ -23,6 +23,23 @@ pub fn image() -> String {
     })
 }
 
+/// Where the engine's socket is on this computer.
+pub fn engine_socket() -> String {
+    let host = std::env::var("DOCKER_HOST").unwrap_or_default();
+    host.strip_prefix("unix://").unwrap_or("/var/run/docker.sock").to_owned()
+}
+
+/// The engine's client program, which has no need of anything but the C library.
+pub fn client() -> String {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut found = std::env::split_paths(&path).map(|folder| folder.join("docker"));
+    let found = found.find(|file| file.is_file());
+    fs::canonicalize(found.unwrap_or_else(|| panic!("docker is not installed")))
+        .unwrap()
+        .display()
+        .to_string()
+}
+
 /// Containers with an sshd that one key opens. Removed by their ids when dropped.
 pub struct Hosts {
     folder: TempDir,

@@ -23,6 +23,7 @@ use crate::config::files::create_folder;
 use crate::config::files::write_atomic;
 use crate::config::home::Home;
 use crate::config::module::installed_files;
+use crate::seal::proof::ProofKey;
 
 /// Why no backup can be made.
 #[derive(Debug, thiserror::Error)]
@@ -44,7 +45,8 @@ pub enum BackupError {
     Random(#[from] RandomError),
 }
 
-/// An archive of `document`, as the agent of `status` holds it, with the modules of `home`.
+/// An archive of `document`, as the agent of `status` holds it, with the modules of `home`, and a `proof`
+/// that it was made by who was trusted with that.
 ///
 /// # Errors
 /// As [`BackupError`] says.
@@ -52,6 +54,7 @@ pub fn make(
     document: &Value,
     status: &AgentStatus,
     home: &Home,
+    proof: Option<&ProofKey>,
 ) -> Result<(Head, Vec<u8>), BackupError> {
     let recipients = recovery::recipients(document)?;
     if recipients.is_empty() {
@@ -74,7 +77,7 @@ pub fn make(
         rest: Map::new(),
     };
     let archive = Archive { head: head.clone(), content };
-    let bytes = archive.seal(&recipients, &zeroize::Zeroizing::new(clock::random()?))?;
+    let bytes = archive.seal(&recipients, proof, &zeroize::Zeroizing::new(clock::random()?))?;
     Ok((head, bytes))
 }
 

@@ -77,7 +77,7 @@ pub async fn run(core: &mut Core, mut sources: Sources) -> std::io::Result<Stopp
             Some(outcome) = sources.stored.recv() => core.stored(outcome),
             Some(message) = sources.inbox.recv() => core.handle_inbox(message),
             () = watch.changed() => core.addresses_changed(),
-            () = ended(&mut terminate, &mut interrupt) => core.stop(Stopping::Asked, false),
+            () = ended(&mut terminate, &mut interrupt) => core.end(),
         }
     }
 }

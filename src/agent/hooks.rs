@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::Value;
+use serde_json::json;
 use tokio::sync::mpsc;
 
 use crate::agent::process;
@@ -17,6 +18,8 @@ use crate::config::home::Home;
 use crate::model::hook::Event;
 use crate::model::hook::Hook;
 use crate::model::hook::Hooks;
+use crate::model::machine::IntentId;
+use crate::model::machine::MachineRecord;
 
 /// What is kept of a command's words, from their beginning.
 const OUTPUT_LENGTH_MAX: usize = 64 * 1024;
@@ -46,6 +49,21 @@ pub struct HookRun {
     pub outcome: HookOutcome,
     /// What its command wrote, both ways.
     pub output: String,
+}
+
+/// A machine as hooks are told of it: what it is, and how it is reached.
+#[must_use]
+pub fn machine(intent: IntentId, record: &MachineRecord) -> Value {
+    json!({
+        "intent": intent,
+        "name": record.name,
+        "compute_type": record.compute_type,
+        "server_type": record.server_type,
+        "labels": record.labels,
+        "node": record.node,
+        "address": record.node.map(|node| node.address()),
+        "access": record.access,
+    })
 }
 
 /// Runs those of `hooks` that are for `event`, one after the other, with `payload` on standard
@@ -132,8 +150,6 @@ fn input(payload: &Value) -> std::io::Result<File> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     async fn outcome(predicate: &str, command: &str, timeout_ms: u64) -> HookRun {

@@ -3,8 +3,10 @@
 pub mod admission;
 pub mod api;
 pub mod artefacts;
+mod authorized;
 pub mod backup;
 pub mod clock;
+pub mod cluster_key;
 pub mod core;
 pub mod dial;
 pub mod directory;

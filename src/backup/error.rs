@@ -9,7 +9,7 @@ pub enum ArchiveError {
     #[error("it is no backup of raptor, or its beginning was altered")]
     NotAnArchive,
     /// Another build wrote it.
-    #[error("it has format version {0}; this build reads version 1")]
+    #[error("it has format version {0}; this build reads versions 1 and 2")]
     Version(u32),
     /// The key does not open it.
     #[error("this recovery key does not open it: it was made for another one, or altered")]

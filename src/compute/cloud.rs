@@ -9,7 +9,6 @@ mod digitalocean;
 pub(crate) mod ec2;
 pub mod error;
 mod hetzner;
-mod host_key;
 mod keys;
 mod linode;
 mod making;

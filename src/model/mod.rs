@@ -17,5 +17,6 @@ pub mod progress;
 pub mod reach;
 pub mod rule;
 pub mod secret;
+pub mod ssh_key;
 pub mod time;
 pub mod upkeep;

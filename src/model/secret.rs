@@ -19,9 +19,6 @@ pub struct SecretRecord {
     /// What it is for, for people.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub note: String,
-    /// The public half, where it is one half of a pair.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub public: Option<String>,
     /// Its values by id: one, or several that were set apart from each other.
     #[serde(default)]
     pub values: BTreeMap<String, SecretValue>,
@@ -39,6 +36,9 @@ pub struct SecretRecord {
 pub struct SecretValue {
     /// When it was set: of several the latest counts.
     pub set_at: Timestamp,
+    /// The public half, where it is one half of a pair.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub public: Option<String>,
     /// The value, sealed to the value's key: an age file in base64.
     pub sealed: String,
     /// The value's key, sealed to each member that holds it: age files in base64.

@@ -78,11 +78,14 @@ impl Resealing {
         !self.add.is_empty() || !self.add_recovery.is_empty()
     }
 
+    /// Whether there is anything to be written that any full member can write.
+    #[must_use]
+    pub fn is_more_than_opening(&self) -> bool {
+        !self.remove.is_empty() || !self.remove_recovery.is_empty() || !self.forget.is_empty()
+    }
+
     fn is_nothing(&self) -> bool {
-        !self.needs_opening()
-            && self.remove.is_empty()
-            && self.remove_recovery.is_empty()
-            && self.forget.is_empty()
+        !self.needs_opening() && !self.is_more_than_opening()
     }
 }
 
@@ -126,7 +129,8 @@ fn resealing(name: &Name, record: &SecretRecord, parties: &Parties<'_>) -> Optio
 }
 
 /// Who writes it: of the living members that can, the one with the lowest key. Two that see
-/// different members alive both write, which does no harm.
+/// different members alive both write, which does no harm. When no living member can open the value, any
+/// of them writes what takes no opening: who went is out, and listed.
 #[must_use]
 pub fn sealer(
     resealing: &Resealing,
@@ -134,11 +138,15 @@ pub fn sealer(
     parties: &Parties<'_>,
     living: &BTreeSet<NodeId>,
 ) -> Option<NodeId> {
-    let can = |node: &&NodeId| {
-        let is_full = parties.members.get(node).is_some_and(|it| it.role == Role::Full);
-        is_full && (!resealing.needs_opening() || value.keys.contains_key(node))
-    };
-    living.iter().find(can).copied()
+    let is_full =
+        |node: &&NodeId| parties.members.get(node).is_some_and(|it| it.role == Role::Full);
+    let mut full = living.iter().filter(is_full).copied();
+    let opener = full.clone().find(|node| value.keys.contains_key(node));
+    match opener {
+        Some(opener) if resealing.needs_opening() => Some(opener),
+        None if !resealing.is_more_than_opening() => None,
+        _ => full.next(),
+    }
 }
 
 #[cfg(test)]
@@ -167,6 +175,7 @@ mod tests {
 
     fn record(select: &str, holders: &[u64]) -> SecretRecord {
         let value = SecretValue {
+            public: None,
             set_at: Timestamp::from_millis(2),
             sealed: String::new(),
             keys: holders.iter().map(|number| (node(*number), String::new())).collect(),
@@ -217,7 +226,11 @@ mod tests {
         let value = secrets[&name("all")].current().unwrap().1;
         let living = [node(1), node(2), node(5)].into();
         assert_eq!(sealer(all, value, &parties, &living), Some(node(1)), "the only holder");
-        assert_eq!(sealer(all, value, &parties, &[node(2), node(5)].into()), None);
+        let without = &[node(2), node(5)].into();
+        assert_eq!(sealer(all, value, &parties, without), Some(node(2)), "who went is out");
+        let only_in = Resealing { remove: BTreeMap::new(), ..all.clone() };
+        let only_in = Resealing { remove_recovery: Vec::new(), forget: Vec::new(), ..only_in };
+        assert_eq!(sealer(&only_in, value, &parties, without), None);
         let only_out = Resealing { add: Vec::new(), add_recovery: Vec::new(), ..all.clone() };
         assert_eq!(sealer(&only_out, value, &parties, &[node(2)].into()), Some(node(2)));
     }

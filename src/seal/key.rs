@@ -90,6 +90,10 @@ impl Identity {
         bech32::decode(IDENTITY_PREFIX, key).map(Self).ok_or(wrong)
     }
 
+    pub(super) fn secret(&self) -> &[u8] {
+        self.0.as_slice()
+    }
+
     /// What both halves of two keys have in common (RFC 7748); an error for points that give the
     /// same to everybody.
     pub(super) fn agree(&self, theirs: &[u8; 32]) -> Result<Zeroizing<[u8; 32]>, SealError> {

@@ -8,6 +8,7 @@ mod bech32;
 mod draw;
 pub mod error;
 pub mod key;
+pub mod proof;
 pub mod secret;
 mod stream;
 

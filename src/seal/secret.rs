@@ -86,6 +86,7 @@ pub fn seal(
     }
     Ok(SecretValue {
         set_at: now,
+        public: None,
         sealed: BASE64.encode(&sealed),
         keys,
         recovery: recoverable,

@@ -13,6 +13,7 @@ pub mod local;
 pub mod openssh;
 pub mod quote;
 pub mod recorder;
+pub mod secret_file;
 pub mod sudo;
 pub mod target;
 pub mod upload;

@@ -2,10 +2,12 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::destination::Destination;
 use crate::ssh::quote::quote_all;
+use crate::ssh::secret_file::SecretFile;
 use crate::ssh::sudo::SudoPassword;
 
 /// How long a connection may take to stand when nobody says.
@@ -22,6 +24,8 @@ pub struct SshTarget {
     pub via: Vec<Destination>,
     /// The secret key to offer.
     pub identity_file: Option<PathBuf>,
+    /// A further one, which is on no disk.
+    pub secret_key: Option<Arc<SecretFile>>,
     /// Read in place of the user's `ssh_config` (`-F`).
     pub config_file: Option<PathBuf>,
     /// Further options, each as `-o` takes it.
@@ -48,6 +52,7 @@ impl SshTarget {
             destination,
             via: Vec::new(),
             identity_file: None,
+            secret_key: None,
             config_file: None,
             options: Vec::new(),
             known_hosts,
@@ -130,6 +135,9 @@ impl SshTarget {
         }
         if let Some(file) = &self.identity_file {
             words.extend(["-i".to_owned(), file.display().to_string()]);
+        }
+        if let Some(key) = &self.secret_key {
+            words.extend(["-i".to_owned(), key.path().display().to_string()]);
         }
         words
     }

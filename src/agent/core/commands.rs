@@ -81,7 +81,7 @@ impl Core {
             Command::Echo(request, reply) => self.echo(&request, reply),
             Command::Stop { leave, reply } => {
                 answer(reply, Ok(()));
-                self.stop(Stopping::Asked, leave);
+                self.part(Stopping::Asked, leave);
             }
             from_peer => self.handle_peer_command(from_peer),
         }

@@ -34,13 +34,9 @@ use crate::model::member::Member;
 use crate::model::member::Role;
 use crate::model::member::Status;
 use crate::model::name::Name;
-use crate::model::time::Moment;
 
 /// How long a member that was put out is still spoken to, so that it can learn of it.
 const FAREWELL: Duration = Duration::from_secs(2);
-
-/// How often a machine that was put out looks whether it has told the others.
-const DEPARTURE_CHECK: Duration = Duration::from_millis(20);
 
 /// Addresses at which a member is looked for: it says itself what they are.
 const PEER_ENDPOINTS_MAX: usize = 24;
@@ -52,8 +48,8 @@ impl Core {
         let me = self.me();
         let roster = self.roster();
         if roster.evicted.contains_key(&me) {
-            self.depart(now);
-            return;
+            // What the neighbours are being handed goes first: it may be this very news.
+            return self.part(Stopping::Evicted, false);
         }
         let admissions = &roster.members;
         let mut roles: BTreeMap<NodeId, Role> =
@@ -119,17 +115,6 @@ impl Core {
             .filter(|ticket| ticket.created_by == me && ticket.expires_at >= wall)
             .map(|ticket| ticket.key)
             .collect()
-    }
-
-    /// The cluster has put this machine out. What the neighbours were being handed goes first: it
-    /// may be this very news.
-    fn depart(&mut self, now: Moment) {
-        let deadline = *self.departs_by.get_or_insert(now + FAREWELL);
-        if self.pushing.is_empty() && self.pending.is_empty() || now >= deadline {
-            self.stop(Stopping::Evicted, false);
-        } else {
-            self.refresh_at = Some(now + DEPARTURE_CHECK);
-        }
     }
 
     /// A member as the mesh should know it: its own word on where it is first, then the document's.

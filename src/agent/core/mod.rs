@@ -1,11 +1,13 @@
 //! The agent's state and what changes it. One task owns all of it; nothing here waits.
 
+mod authorized;
 mod commands;
 mod fleet;
 mod introduction;
 mod looking;
 mod membership;
 mod network;
+mod parting;
 mod remembering;
 mod roster;
 mod sealing;
@@ -26,6 +28,7 @@ use tokio::sync::mpsc;
 use crate::agent::admission::KnockAnswer;
 use crate::agent::api::EchoReport;
 use crate::agent::clock::Clock;
+use crate::agent::core::parting::Parting;
 use crate::agent::core::roster::FleetRecords;
 use crate::agent::core::roster::Roster;
 use crate::agent::core::updates::Outgoing;
@@ -149,13 +152,13 @@ pub struct Core {
     remember_at: Option<Moment>,
     picks: u64,
     stopping: Option<Stopping>,
+    /// What is handed over before this machine goes, once it is to.
+    parting: Option<Parting>,
     /// Members that were put out and are still spoken to, until when.
     farewells: BTreeMap<NodeId, Moment>,
     /// Members that were introduced, and are listened to though the document does not name them,
     /// until when.
     introduced: BTreeMap<NodeId, Moment>,
-    /// When this machine ends at the latest, once it was put out.
-    departs_by: Option<Moment>,
     /// Why the last write did not reach the disk.
     disk_problem: Option<String>,
     /// Why the facts could not be signed.
@@ -166,6 +169,8 @@ pub struct Core {
     fleet_records: OnceCell<FleetRecords>,
     /// Callers that wait for a member's echo.
     questions: BTreeMap<EchoToken, Reply<EchoReport>>,
+    /// The cluster's SSH key that may log in to this machine, once it does or is about to.
+    authorized: Option<String>,
     /// The compute types that this machine can drive, once that is known.
     drives: Option<BTreeMap<String, String>>,
     /// The operating system's name.
@@ -182,6 +187,8 @@ pub enum Inbox {
     Synced(NodeId),
     /// A gossip exchange has ended.
     Exchanged(NodeId),
+    /// The cluster's SSH key could not be let in.
+    NotAuthorized,
     /// A newcomer's knock is decided.
     KnockDecided(KnockId, KnockAnswer),
     /// The router leads a port to this machine, or why not.
@@ -224,12 +231,13 @@ impl Core {
             stopping: None,
             farewells: BTreeMap::new(),
             introduced: BTreeMap::new(),
-            departs_by: None,
+            parting: None,
             disk_problem: None,
             facts_problem: None,
             roster: OnceCell::new(),
             fleet_records: OnceCell::new(),
             questions: BTreeMap::new(),
+            authorized: None,
             drives: None,
             os: crate::agent::machine::os_name(),
             inbox,
@@ -260,7 +268,7 @@ impl Core {
         (&self.parts.socket, &mut self.parts.lane, &mut self.parts.interface)
     }
 
-    /// Ends with goodbyes sent.
+    /// Ends with goodbyes sent, and nothing more handed over.
     pub fn stop(&mut self, why: Stopping, leave: bool) {
         let now = self.now();
         if leave {
@@ -282,6 +290,7 @@ impl Core {
             self.export_at,
             self.remember_at,
             self.whereabouts.look_at,
+            self.parting_check(),
             Some(self.sync_at),
         ]
         .into_iter()
@@ -324,6 +333,9 @@ impl Core {
             self.refresh_interface();
             self.look_at_times();
         }
+        if self.parting_check().is_some_and(|due| due <= now) {
+            self.check_parting();
+        }
         self.settle();
     }
 
@@ -348,12 +360,12 @@ impl Core {
         match message {
             Inbox::Pushed(node) => self.pushed(node),
             Inbox::Synced(node) => self.synced(node),
-            Inbox::Exchanged(node) => {
-                self.exchanging.remove(&node);
-            }
+            Inbox::Exchanged(node) => self.exchanged(node),
+            Inbox::NotAuthorized => self.authorized = None,
             Inbox::KnockDecided(knock, answer) => self.answer_knock(knock, &answer),
             Inbox::PortMapped(word) => self.port_mapped(word),
         }
+        self.check_parting();
     }
 
     /// The name the cluster gave this machine, else the one it asked for.

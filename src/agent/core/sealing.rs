@@ -18,6 +18,7 @@ use crate::model::identity::NodeId;
 use crate::model::member::Member;
 use crate::model::secret::Exposure;
 use crate::model::secret::SecretRecords;
+use crate::model::secret::SecretValue;
 use crate::reconcile::sealing::Candidate;
 use crate::reconcile::sealing::Parties;
 use crate::reconcile::sealing::Resealing;
@@ -62,6 +63,7 @@ impl Core {
     pub(super) fn refresh_secrets(&mut self) {
         let secrets = Arc::clone(&self.roster().secrets);
         self.parts.tending.vault.replace(Arc::clone(&secrets));
+        self.refresh_authorized(&secrets);
         let me = self.me();
         let is_member = self.roster().members.contains_key(&me);
         if secrets.is_empty() || !is_member || self.disk_problem.is_some() {
@@ -124,7 +126,11 @@ impl Core {
         let unset = |path: Path| Change::Unset { path };
         let mut changes = Vec::new();
         let value = secrets.get(&resealing.secret).and_then(|record| record.current());
-        if let Some((_, value)) = value.filter(|_| resealing.needs_opening()) {
+        // Where no living member can open it, what takes no opening is written all the same.
+        let me = self.me();
+        let opens = |value: &SecretValue| value.keys.contains_key(&me);
+        let openable = value.filter(|(_, value)| resealing.needs_opening() && opens(value));
+        if let Some((_, value)) = openable {
             let key = Opener::member(&self.parts.key).value_key(value)?;
             for node in &resealing.add {
                 let sealed = seal_key(&key, Recipient::of(*node), &clock::random()?)?;

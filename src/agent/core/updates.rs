@@ -177,9 +177,7 @@ impl Core {
         if blobs.is_empty() {
             return;
         }
-        let neighbours: Vec<NodeId> =
-            self.parts.mesh.report().links.iter().map(|link| link.peer).collect();
-        for node in neighbours.into_iter().filter(|node| Some(*node) != source) {
+        for node in self.neighbours().into_iter().filter(|node| Some(*node) != source) {
             self.outbox.entry(node).or_default().add(blobs);
             self.push_to(node);
         }

@@ -86,6 +86,9 @@ impl Performer {
         let door = site.entrance.door();
         // A member has done so when it told what it can drive.
         if let (Some(door), None) = (&door, self.settings().member) {
+            if let Err(error) = self.publish_proof(cluster_id, door.as_ref()).await {
+                tracing::warn!(cause = error.cause, "members cannot prove that backups are theirs");
+            }
             for compute_type in site.computes.keys() {
                 if let Err(error) = self.publish_key(compute_type, door.as_ref()).await {
                     tracing::warn!(

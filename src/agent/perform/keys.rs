@@ -1,6 +1,7 @@
 //! Who may log in to a machine that is made: whoever made it, and all who may have to go on with it.
-//! Each member, and each computer from which somebody spawns, writes the public half of its own SSH
-//! key into the document; the secret half never leaves it.
+//! The cluster has a key of its own for that. Besides, each member, and each computer from which
+//! somebody spawns, writes the public half of its own SSH key into the document; the secret half never
+//! leaves it.
 
 use serde_json::Value;
 use serde_json::json;
@@ -8,6 +9,9 @@ use sha2::Digest;
 
 use crate::agent::api::DocumentChange;
 use crate::agent::api::WriteRequest;
+use crate::agent::clock::wall_clock;
+use crate::agent::cluster_key;
+use crate::agent::cluster_key::is_key;
 use crate::agent::error::chain;
 use crate::agent::perform::door::Door;
 use crate::agent::perform::job::Failure;
@@ -23,12 +27,10 @@ const USER: &str = "user-";
 /// Other keys that may log in to one machine, at most.
 const KEYS_MAX: usize = 64;
 
-/// Longest key that is believed to be one.
-const KEY_LENGTH_MAX: usize = 512;
-
 impl Performer {
     /// The public keys that may log in to a new machine of a compute type: raptor's own, made on
-    /// first use, and those that the document behind `door` names. None where nobody logs in.
+    /// first use, the cluster's, and those that the document behind `door` names. None where nobody
+    /// logs in.
     ///
     /// # Errors
     /// When the own one cannot be made.
@@ -44,11 +46,13 @@ impl Performer {
         };
         let others = keys_of(&document).filter(|key| *key != own).take(KEYS_MAX);
         let others: Vec<String> = others.map(str::to_owned).collect();
-        Ok(std::iter::once(own).chain(others).collect())
+        let clusters = cluster_key::public_of(&document);
+        Ok(std::iter::once(own).chain(clusters).chain(others).collect())
     }
 
     /// Writes the public key with which machines of a compute type are logged in to into the
-    /// document, unless it is there, as that of the member that performs or of this computer.
+    /// document, unless it is there, as that of the member that performs or of this computer. Makes the
+    /// cluster's own, too, where that is due.
     ///
     /// # Errors
     /// When it cannot be made or written.
@@ -56,13 +60,20 @@ impl Performer {
         let Some(own) = self.own_key(compute_type).await? else { return Ok(()) };
         let failed = |error| Failure::at("write raptor's public SSH key down", chain(&error));
         let document = door.document().await.map_err(failed)?;
-        if keys_of(&document).any(|key| key == own) {
+        let cluster = cluster_key::renewal(&document, wall_clock());
+        let mut changes: Vec<DocumentChange> = cluster
+            .map_err(|error| Failure::at("make the cluster's SSH key", chain(&error)))?
+            .into_iter()
+            .collect();
+        if keys_of(&document).all(|key| key != own) {
+            let holder = self.settings().member.map_or_else(|| user(&own), |node| node.to_string());
+            let path = format!("{SSH_KEYS}.{holder}");
+            changes.push(DocumentChange::Set { path, value: json!(own) });
+        }
+        if changes.is_empty() {
             return Ok(());
         }
-        let holder = self.settings().member.map_or_else(|| user(&own), |node| node.to_string());
-        let path = format!("{SSH_KEYS}.{holder}");
-        let changes = vec![DocumentChange::Set { path, value: json!(own) }];
-        let note = "public SSH key for machines that are made".to_owned();
+        let note = "SSH keys for machines that are made".to_owned();
         door.write(WriteRequest { note, changes }).await.map_err(failed)
     }
 }
@@ -84,18 +95,6 @@ fn keys_of(document: &Value) -> impl Iterator<Item = &str> {
     let keys = document.get(SSH_KEYS).and_then(Value::as_object).into_iter().flatten();
     let keys = keys.filter(move |(holder, _)| is_trusted(holder));
     keys.filter_map(|(_, key)| key.as_str().filter(|key| is_key(key)))
-}
-
-/// Whether `line` is a key as `ssh-keygen -t ed25519` writes it: without options before it.
-fn is_key(line: &str) -> bool {
-    let mut words = line.split(' ');
-    let is_base64 = |word: &str| {
-        word.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+/=".contains(&byte))
-    };
-    line.len() <= KEY_LENGTH_MAX
-        && !line.chars().any(char::is_control)
-        && words.next() == Some("ssh-ed25519")
-        && words.next().is_some_and(|word| word.len() >= 64 && is_base64(word))
 }
 
 #[cfg(test)]

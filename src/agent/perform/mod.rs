@@ -14,6 +14,7 @@ pub mod make;
 mod modules;
 mod package;
 mod programs;
+pub mod proof;
 mod remote;
 pub mod retire;
 pub mod seen;

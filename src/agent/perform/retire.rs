@@ -22,8 +22,14 @@ use crate::model::action::Plan;
 use crate::model::cluster::ClusterId;
 use crate::model::identity::NodeId;
 use crate::model::machine::IntentId;
+use crate::model::machine::MachineRecord;
+use crate::model::machine::MachineRecords;
 use crate::model::name::Name;
+use crate::model::time::Timestamp;
 use crate::model::upkeep::Tombstone;
+
+/// Why a machine went that is destroyed by hand.
+const DESTROYED: &str = "a person destroyed it";
 
 /// One machine's share of a plan that takes machines away.
 #[derive(Debug, Clone)]
@@ -31,6 +37,8 @@ struct RetireJob {
     name: Name,
     evict: Option<NodeId>,
     destroy: Option<(IntentId, String)>,
+    /// What is written down of the machine that is destroyed.
+    record: Option<Box<MachineRecord>>,
     /// The record of a machine that was taken over: it goes, the machine stays.
     forget: Option<IntentId>,
 }
@@ -53,6 +61,24 @@ impl RetireJob {
         }
     }
 
+    /// What remains in the document of the machine of `compute_type` that was destroyed at `now`. With
+    /// the rule it served and the time it was wished for: those are what is counted.
+    fn tombstone(&self, compute_type: &str, now: Timestamp) -> Tombstone {
+        if let Some(record) = &self.record {
+            return record.tombstone(now, DESTROYED, false);
+        }
+        Tombstone {
+            name: self.name.clone(),
+            compute_type: compute_type.to_owned(),
+            rule: None,
+            created_at: now,
+            at: now,
+            reason: DESTROYED.to_owned(),
+            failed: false,
+            rest: serde_json::Map::new(),
+        }
+    }
+
     /// The machine behind the door stays: it holds the records of those that failed.
     fn spared(&self) -> Outcome {
         let why = "it holds the records of the machines that failed";
@@ -71,17 +97,19 @@ impl RetireJob {
 }
 
 impl Performer {
-    /// Performs the `Evict`, `Destroy` and `Forget` steps of a plan, machines side by side, the
-    /// `executor` behind the `door` last.
+    /// Performs the `Evict`, `Destroy` and `Forget` steps of a plan about `known` machines, side by
+    /// side, the `executor` behind the `door` last.
     pub async fn retire(
         &self,
         plan: &Plan,
+        known: &MachineRecords,
         cluster: ClusterId,
         executor: Option<NodeId>,
         door: Option<Arc<dyn Door>>,
     ) -> Vec<Outcome> {
         let is_executor = |job: &RetireJob| executor.is_some() && job.evict == executor;
-        let (last, first): (Vec<_>, Vec<_>) = retire_jobs(plan).into_iter().partition(is_executor);
+        let (last, first): (Vec<_>, Vec<_>) =
+            retire_jobs(plan, known).into_iter().partition(is_executor);
         let mut outcomes = self.retire_together(first, cluster, door.as_ref()).await;
         // The machine behind the door takes the document with it when it is destroyed: nothing
         // needs to be written into that. One that stays is told that it is out.
@@ -183,17 +211,7 @@ impl Performer {
         }
         match door {
             Some(door) => {
-                let now = wall_clock();
-                let tombstone = Tombstone {
-                    name: job.name.clone(),
-                    compute_type: compute_type.clone(),
-                    rule: None,
-                    created_at: now,
-                    at: now,
-                    reason: "a person destroyed it".to_owned(),
-                    failed: false,
-                    rest: serde_json::Map::new(),
-                };
+                let tombstone = job.tombstone(compute_type, wall_clock());
                 write_off(door.as_ref(), name, gone(*intent, &tombstone)).await
             }
             None => Ok(()),
@@ -214,7 +232,7 @@ async fn write_off(
     }
 }
 
-fn retire_jobs(plan: &Plan) -> Vec<RetireJob> {
+fn retire_jobs(plan: &Plan, known: &MachineRecords) -> Vec<RetireJob> {
     let mut jobs: Vec<RetireJob> = Vec::new();
     for step in &plan.steps {
         let (name, evict, destroy, forget) = match &step.action {
@@ -225,11 +243,14 @@ fn retire_jobs(plan: &Plan) -> Vec<RetireJob> {
             Action::Forget { intent, name } => (name, None, None, Some(*intent)),
             _ => continue,
         };
-        let share = RetireJob { name: name.clone(), evict, destroy, forget };
+        let record = destroy.as_ref().and_then(|(intent, _)| known.get(intent));
+        let record = record.cloned().map(Box::new);
+        let share = RetireJob { name: name.clone(), evict, destroy, record, forget };
         match jobs.iter_mut().find(|job| job.is_completed_by(&share)) {
             Some(job) => {
                 job.evict = job.evict.or(share.evict);
                 job.destroy = job.destroy.take().or(share.destroy);
+                job.record = job.record.take().or(share.record);
                 job.forget = job.forget.or(share.forget);
             }
             None => jobs.push(share),

@@ -12,6 +12,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::sync::watch;
 
+use crate::agent::cluster_key::CLUSTER_KEY;
 use crate::agent::error::chain;
 use crate::agent::perform::door::Doors;
 use crate::agent::perform::job::Failure;
@@ -28,6 +29,7 @@ use crate::model::destination::Destination;
 use crate::model::identity::NodeId;
 use crate::model::name::Name;
 use crate::model::progress::Progress;
+use crate::ssh::secret_file::SecretFile;
 use crate::ssh::sudo::SudoPassword;
 use crate::ssh::target::SshTarget;
 
@@ -195,9 +197,18 @@ impl Performer {
         let mut target = self.target(destination);
         target.name = job.title();
         target.identity_file = identity_file.or_else(|| Some(self.own_key_file()));
+        target.secret_key = self.cluster_key();
         target.host_key_alias = Some(job.intent.to_string());
         target.host_keys = host_keys;
         target
+    }
+
+    /// The cluster's own key, when this home may have it: it opens what others made.
+    fn cluster_key(&self) -> Option<Arc<SecretFile>> {
+        let text = (self.inner.parts.secrets)(CLUSTER_KEY).ok()?;
+        let file = SecretFile::new(&text);
+        let file = file.inspect_err(|error| tracing::warn!(%error, "no room for the SSH key"));
+        file.ok().map(Arc::new)
     }
 
     /// A machine that was there already. Keys that the cluster recorded when it was taken over are

@@ -33,6 +33,8 @@ use crate::model::identity::NodeId;
 use crate::model::member::Role;
 use crate::model::member::Status;
 use crate::model::time::Timestamp;
+use crate::seal::proof::PROOF_SECRET;
+use crate::seal::proof::ProofKey;
 
 /// Time between two looks at the members while something is due, and at least between two tries.
 const LOOK_INTERVAL: Duration = Duration::from_secs(2);
@@ -172,7 +174,9 @@ impl Keeper<'_> {
         let document = self.handle.ask(Command::Document).await.map_err(unavailable)?;
         let status = self.handle.ask(Command::Status).await.map_err(unavailable)?;
         let home = kin_home(&self.home);
-        backup::make(&document, &status, &home).map_err(|error| chain(&error))
+        let proof = self.vault.open(PROOF_SECRET).ok();
+        let proof = proof.and_then(|text| ProofKey::from_text(&text));
+        backup::make(&document, &status, &home, proof.as_ref()).map_err(|error| chain(&error))
     }
 
     async fn write(

@@ -157,17 +157,22 @@ impl Hands {
             labels: record.labels.clone(),
             authorized_keys: keys.map_err(told)?,
         };
-        compute.create(&spec).await.map_err(|error| chain(&error))?;
-        self.tell(Event::AfterStartInstance, Some((intent, record)));
+        let machine = compute.create(&spec).await.map_err(|error| chain(&error))?;
+        let record = MachineRecord { access: machine.access, ..record.clone() };
+        self.tell(Event::AfterStartInstance, Some((intent, &record)));
         Ok(())
     }
 
-    async fn enter(&self, intent: IntentId, record: MachineRecord) -> Result<(), String> {
+    async fn enter(&self, intent: IntentId, mut record: MachineRecord) -> Result<(), String> {
         let jobs = vec![job(intent, record.clone())];
         let built = self.performer.build(jobs, Some(Arc::clone(&self.door)));
         let built = built.await.map_err(told)?;
-        if let Some(failure) = built.outcomes.into_iter().find_map(|outcome| outcome.failure) {
-            return Err(told(failure));
+        for outcome in built.outcomes {
+            if let Some(failure) = outcome.failure {
+                return Err(told(failure));
+            }
+            record.node = outcome.node;
+            record.access = outcome.access;
         }
         self.tell(Event::AfterSlave, Some((intent, &record)));
         self.tell(Event::AfterAssimilate, Some((intent, &record)));

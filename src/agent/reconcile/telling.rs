@@ -37,10 +37,7 @@ impl Hands {
             tracing::warn!(event = event.name(), "not told: the hooks before it take too long");
             return;
         };
-        let machine = machine.map(|(intent, record)| {
-            json!({"intent": intent, "name": record.name, "compute_type": record.compute_type,
-                "server_type": record.server_type, "labels": record.labels})
-        });
+        let machine = machine.map(|(intent, record)| hooks::machine(intent, record));
         let hands = self.clone();
         tokio::spawn(async move {
             let _turn = hands.turns.one.lock().await;

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::agent::backup;
 use crate::agent::error::chain;
+use crate::agent::recovery;
 use crate::backup::credentials::Credentials;
 use crate::backup::keep;
 use crate::backup::store;
@@ -27,6 +28,8 @@ use crate::compute::Secrets;
 use crate::config::home::Home;
 use crate::config::identity_file;
 use crate::config::schema::Config;
+use crate::seal::proof::PROOF_SECRET;
+use crate::seal::proof::ProofKey;
 
 /// Places that are written at the same time.
 const CONCURRENT: usize = 4;
@@ -95,7 +98,16 @@ pub async fn run(
         return Ok(ExitStatus::DONE);
     }
     let home = Home::new(&invocation.home);
-    let made = backup::make(&document, &connection.status, &home);
+    let user = |error: &dyn std::error::Error| CliError::caused(Kind::User, error);
+    let recovery = recovery::load(&home.recovery_file(connection.status.cluster_id));
+    let proof = match recovery.map_err(|error| user(&error))? {
+        Some(key) => Some(ProofKey::of(&key)),
+        None => secrets(PROOF_SECRET).ok().and_then(|text| ProofKey::from_text(&text)),
+    };
+    if proof.is_none() {
+        invocation.note("no key here proves that the backup is the cluster's own");
+    }
+    let made = backup::make(&document, &connection.status, &home, proof.as_ref());
     let (head, archive) = made.map_err(|error| {
         CliError::caused(Kind::User, &error).with_hint("`raptor secret recovery --new` makes one")
     })?;

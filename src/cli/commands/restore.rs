@@ -37,6 +37,7 @@ use crate::config::schema::Config;
 use crate::model::label::Labels;
 use crate::model::machine::MachineRecords;
 use crate::model::member::Status;
+use crate::model::name::Name;
 use crate::seal::key::Identity;
 
 /// Found a cluster again from a backup and the recovery key
@@ -69,6 +70,10 @@ pub struct RestoreArguments {
     #[arg(long, value_name = "FILE")]
     pub identity: Option<PathBuf>,
 
+    /// Restore a backup of which nothing proves that a member of the cluster made it
+    #[arg(long)]
+    pub unproven: bool,
+
     /// Restore although this home knows the cluster; over the document of one that lives
     #[arg(long)]
     pub force: bool,
@@ -89,8 +94,11 @@ pub async fn run(
     invocation.cluster = Some(head.cluster.clone());
     let living = find_living(&invocation, head, arguments.force).await?;
     let age = duration::show(wall_clock().since(head.created_at));
+    let maker = content.document.pointer(&format!("/members/{}/name", content.written_by));
+    let maker = maker.and_then(|name| name.as_str()?.parse::<Name>().ok());
+    let maker = maker.map_or_else(|| content.written_by.short(), |name| name.to_string());
     let told = format!(
-        "cluster {} ({}) from {name}, made {age} ago ({} updates)",
+        "cluster {} ({}) from {name}, made {age} ago by {maker} ({} updates)",
         head.cluster, head.cluster_id, content.document_updates
     );
     if let Some(connection) = &living {
@@ -143,7 +151,15 @@ async fn read(
         CliError::user(format!("there is no recovery key at {}", path.display()))
             .with_hint("--key FILE names it; it was made when the cluster was founded")
     })?;
-    let archive = Archive::open(&bytes, &key).map_err(&refuse)?;
+    let (archive, is_proven) = Archive::open(&bytes, &key).map_err(&refuse)?;
+    if !is_proven && !arguments.unproven {
+        let error = format!(
+            "{name}: nothing proves that a member of {} made it: whoever knows the recovery key's \
+             public half can write such a backup",
+            archive.head.cluster
+        );
+        return Err(CliError::user(error).with_hint("--unproven restores it all the same"));
+    }
     Ok((name, archive, key))
 }
 

@@ -13,6 +13,9 @@ use crate::agent::api::DocumentChange;
 use crate::agent::api::WriteRequest;
 use crate::agent::clock;
 use crate::agent::clock::wall_clock;
+use crate::agent::cluster_key;
+use crate::agent::cluster_key::CLUSTER_KEY;
+use crate::agent::perform::proof::proof_of;
 use crate::agent::recovery;
 use crate::cli::connection;
 use crate::cli::connection::Connection;
@@ -41,6 +44,7 @@ use crate::model::secret::SecretRecords;
 use crate::model::time::Timestamp;
 use crate::reconcile::sealing::Candidate;
 use crate::seal::key::Recipient;
+use crate::seal::proof::PROOF_SECRET;
 use crate::seal::secret::VALUE_SIZE_MAX;
 use crate::seal::secret::seal;
 
@@ -68,6 +72,8 @@ pub enum SecretCommand {
         name: Name,
     },
     /// Give a secret the new value that standard input holds, for the same members
+    ///
+    /// For `cluster-ssh`, the cluster's own SSH key, a new one is made.
     Rotate {
         /// The secret
         name: Name,
@@ -126,6 +132,12 @@ pub async fn run(invocation: &Invocation, command: SecretCommand) -> Result<Exit
         }
         SecretCommand::Set(arguments) => {
             let SetArguments { name, select, note } = arguments;
+            if [CLUSTER_KEY, PROOF_SECRET].contains(&name.as_str()) {
+                let error = CliError::user(format!("{name} is the members' own secret"));
+                return Err(error.with_hint(
+                    "`raptor secret rotate cluster-ssh` and `raptor secret recovery --new` make new ones",
+                ));
+            }
             let select = select.unwrap_or_default();
             if select.keys().any(|key| key == "status") {
                 return Err(CliError::usage("--select takes what stays: status changes"));
@@ -133,6 +145,16 @@ pub async fn run(invocation: &Invocation, command: SecretCommand) -> Result<Exit
             let record = SecretRecord { select, note, ..SecretRecord::default() };
             let verb = if records.contains_key(&name) { "replace" } else { "set" };
             write(invocation, &connection, &document, &name, record, verb).await?;
+        }
+        SecretCommand::Rotate { name } if name.as_str() == CLUSTER_KEY => {
+            let change = cluster_key::new_one(&document, wall_clock());
+            let change = change.map_err(|error| CliError::caused(Kind::User, &error))?;
+            change_document(invocation, &connection, format!("rotate secret {name}"), vec![change])
+                .await?;
+        }
+        SecretCommand::Rotate { name } if name.as_str() == PROOF_SECRET => {
+            let error = CliError::user(format!("{name} follows from the recovery key"));
+            return Err(error.with_hint("`raptor secret recovery --new` makes both anew"));
         }
         SecretCommand::Rotate { name } => {
             let known = records.get(&name).ok_or_else(|| unknown(&name, &records))?;
@@ -260,9 +282,14 @@ async fn recovery_key(
         let failed = |error| CliError::caused(Kind::User, &error);
         let public = recovery::create(&home, cluster, name).map_err(failed)?.to_string();
         let value = json!({ (&public): { "added_at": wall_clock() } });
-        let change = DocumentChange::Set { path: RECOVERY.to_owned(), value };
+        let mut changes = vec![DocumentChange::Set { path: RECOVERY.to_owned(), value }];
+        // What proved backups for the old one proves nothing for the new one.
+        if let Some(key) = recovery::load(&path).map_err(failed)? {
+            let proof = proof_of(&key, document);
+            changes.push(proof.map_err(|failure| CliError::user(failure.cause))?);
+        }
         let note = "take a new recovery key".to_owned();
-        connection.client.write(&WriteRequest { note, changes: vec![change] }).await?;
+        connection.client.write(&WriteRequest { note, changes }).await?;
         return tell_key(invocation, &path, Some(&public), true);
     }
     let ours = recovery::load(&path).map_err(|error| CliError::caused(Kind::User, &error))?;

@@ -12,6 +12,7 @@ use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
 use crate::agent::api::SshInfo;
+use crate::agent::cluster_key::CLUSTER_KEY;
 use crate::agent::perform::settings::spawned_key_file;
 use crate::cli::connection;
 use crate::cli::connection::Connection;
@@ -22,12 +23,14 @@ use crate::cli::invocation::Invocation;
 use crate::cli::output::print;
 use crate::cli::output::print_json;
 use crate::cli::quote::quote_for_ssh_option;
+use crate::cli::secrets;
 use crate::cli::terminal::session;
 use crate::config::home::Home;
 use crate::model::member::Status;
 use crate::ssh::known_hosts::KnownHosts;
 use crate::ssh::quote::quote;
 use crate::ssh::quote::quote_all;
+use crate::ssh::secret_file::SecretFile;
 
 /// How long an address may take to answer before the way through the members is taken.
 const DIRECT_TIMEOUT: Duration = Duration::from_millis(700);
@@ -86,6 +89,7 @@ pub async fn run(invocation: &Invocation, arguments: SshArguments) -> Result<Exi
         known.map_err(|error| CliError::file("write", &path, &error))?;
     }
     let words = command(invocation, &info, port, direct, &arguments.argv)?;
+    let key = if shows { None } else { cluster_key(invocation, &connection, &info).await };
     if shows {
         if invocation.format.is_json() {
             print_json(&serde_json::json!({ "command": words }))?;
@@ -96,9 +100,32 @@ pub async fn run(invocation: &Invocation, arguments: SshArguments) -> Result<Exi
     }
     // Nothing of ours may linger: from here on this process is ssh.
     drop(connection);
+    if let Some(key) = key {
+        // The key lives as long as this process does.
+        let path = key.path().display().to_string();
+        let mut child = std::process::Command::new(&words[0]);
+        child.args(["-o", &format!("IdentityFile={path}")]).args(&words[1..]);
+        let ended = child.status().map_err(|error| no_ssh(&error))?;
+        return Ok(ExitStatus::of_program(ended.code().unwrap_or(255)));
+    }
     let error = std::process::Command::new(&words[0]).args(&words[1..]).exec();
-    Err(CliError::user(format!("cannot run ssh: {error}"))
-        .with_hint("is openssh-client installed?"))
+    Err(no_ssh(&error))
+}
+
+fn no_ssh(error: &std::io::Error) -> CliError {
+    CliError::user(format!("cannot run ssh: {error}")).with_hint("is openssh-client installed?")
+}
+
+/// The cluster's own key, for a machine that was made, when this home may have it.
+async fn cluster_key(
+    invocation: &Invocation,
+    connection: &Connection,
+    info: &SshInfo,
+) -> Option<SecretFile> {
+    info.intent?;
+    let document = connection.client.document().await.ok()?;
+    let secrets = secrets::open(invocation, &document, connection.status.cluster_id).ok()?;
+    SecretFile::new(&secrets(CLUSTER_KEY).ok()?).ok()
 }
 
 async fn first_alive(invocation: &Invocation, connection: &Connection) -> Result<String, CliError> {

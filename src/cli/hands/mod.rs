@@ -238,22 +238,25 @@ pub async fn perform(
         {
             pause(door.as_ref()).await?;
         }
-        let outcomes = performer.retire(&plan, cluster_id, executor, door).await;
+        let machines = &known.world.machines;
+        let outcomes = performer.retire(&plan, machines, cluster_id, executor, door).await;
         known.forget(invocation, &plan, &outcomes);
         return Ok(outcomes.into_iter().map(outcome).collect::<Vec<_>>().into());
     }
     let jobs = machine_jobs(&plan, &known.world.machines, wall_clock());
+    let wished = jobs.iter().map(|job| (job.intent, job.record.clone())).collect();
     let built = performer.build(jobs, door).await.map_err(failure)?;
     remember(invocation, &built, known.connection.as_ref()).await;
     if known.connection.is_none() {
         tell_recovery_key(invocation, &built).await;
     }
-    events::tell(invocation, &known.config.hooks, &built.outcomes).await;
     let members = match &built.door {
         // Who shows them asks again, and says why when nobody answers.
         Some(door) => door.members().await.ok(),
         None => None,
     };
+    let hooks = &known.config.hooks;
+    events::tell(invocation, hooks, &wished, &built.outcomes, members.as_deref()).await;
     let outcomes = built.outcomes.into_iter().map(outcome).collect();
     Ok(Performed { outcomes, members })
 }

@@ -11,7 +11,6 @@ use crate::compute::cloud::Cloud;
 use crate::compute::cloud::End;
 use crate::compute::cloud::LOCKS;
 use crate::compute::cloud::error::CloudCause;
-use crate::compute::cloud::host_key::HostKey;
 use crate::compute::cloud::machine_of;
 use crate::compute::cloud::marks;
 use crate::compute::cloud::marks::Mark;
@@ -24,6 +23,7 @@ use crate::compute::error::Cause;
 use crate::model::machine::IntentId;
 use crate::model::machine::Machine;
 use crate::model::machine::MachineSpec;
+use crate::model::ssh_key::SshKey;
 
 /// How often a machine is asked for when the provider fails and none shows.
 const ASKS_MAX: u32 = 3;
@@ -290,7 +290,7 @@ fn order(spec: &MachineSpec) -> Result<Order<'_>, Cause> {
         what: "the machine's host key",
         why: "cannot be made: this computer has no randomness",
     })?;
-    let key = HostKey::from_seed(&seed);
+    let key = SshKey::from_seed(&seed);
     let marks = Marks {
         intent: spec.intent,
         cluster: spec.cluster,

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 
 use data_encoding::BASE32_NOPAD;
 
-use crate::compute::cloud::host_key;
 use crate::model::cluster::ClusterId;
 use crate::model::label::Labels;
 use crate::model::machine::IntentId;
 use crate::model::name::Name;
+use crate::model::ssh_key;
 
 /// Before each of our keys.
 pub(super) const PREFIX: &str = "raptor-";
@@ -70,7 +70,7 @@ impl Marks {
 
     /// As `known_hosts` has it.
     pub(super) fn host_keys(&self) -> Vec<String> {
-        self.host_key.iter().map(host_key::public_line).collect()
+        self.host_key.iter().map(ssh_key::public_line).collect()
     }
 
     /// As keys and values.

@@ -6,10 +6,9 @@
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use crate::compute::cloud::host_key;
-use crate::compute::cloud::host_key::HostKey;
 use crate::compute::error::Cause;
 use crate::model::machine::MachineSpec;
+use crate::model::ssh_key::SshKey;
 
 /// A file on the machine that says which wish it fulfils.
 const MARKER_FILE: &str = "/etc/raptor-machine.json";
@@ -18,7 +17,7 @@ const MARKER_FILE: &str = "/etc/raptor-machine.json";
 const SIZE_MAX: usize = 16 * 1024;
 
 /// The user data of the machine for `spec`.
-pub(super) fn cloud_config(spec: &MachineSpec, key: &HostKey) -> Result<Zeroizing<String>, Cause> {
+pub(super) fn cloud_config(spec: &MachineSpec, key: &SshKey) -> Result<Zeroizing<String>, Cause> {
     let what = "the list of authorized keys";
     if spec.authorized_keys.iter().any(|key| key.chars().any(char::is_control)) {
         return Err(Cause::Request { what, why: "holds a key that is not one line" });
@@ -34,7 +33,7 @@ pub(super) fn cloud_config(spec: &MachineSpec, key: &HostKey) -> Result<Zeroizin
         "ssh_deletekeys": true,
         "ssh_keys": {
             "ed25519_private": key.secret_file.as_str(),
-            "ed25519_public": format!("{} raptor", host_key::public_line(&key.public)),
+            "ed25519_public": format!("{} raptor", key.public_line()),
         },
         "write_files": [{
             "path": MARKER_FILE,
@@ -62,7 +61,7 @@ mod tests {
     fn with_keys(keys: &[&str]) -> Result<Zeroizing<String>, Cause> {
         let keys = keys.iter().map(|&key| key.to_owned()).collect();
         let spec = MachineSpec { authorized_keys: keys, ..spec("web-1", 1, 2) };
-        cloud_config(&spec, &HostKey::from_seed(&Zeroizing::new([7; 32])))
+        cloud_config(&spec, &SshKey::from_seed(&Zeroizing::new([7; 32])))
     }
 
     #[test]

@@ -7,6 +7,7 @@ pub mod blob;
 pub mod error;
 mod guard;
 pub mod log;
+mod payload;
 mod pending;
 mod sync;
 mod tree;

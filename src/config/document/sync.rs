@@ -5,6 +5,7 @@ use loro::LoroDoc;
 use crate::config::document::blob::Blob;
 use crate::config::document::error::{Applied, DocumentError};
 use crate::config::document::guard::guard;
+use crate::config::document::payload;
 use crate::config::document::versions::Versions;
 use crate::config::document::{Document, peer_id};
 
@@ -134,6 +135,7 @@ impl Document {
     /// the counter after it.
     fn check_payload(&self, blob: &Blob) -> Result<i32, DocumentError> {
         let header = blob.header();
+        payload::check(blob.payload()).map_err(|fault| malformed(blob, fault.to_string()))?;
         let peer = peer_id(header.author, header.epoch);
         let meta = guard(|| LoroDoc::decode_import_blob_meta(blob.payload(), true))
             .and_then(|result| result.map_err(|error| error.to_string()))

@@ -5,7 +5,7 @@ use loro::{ExportMode, LoroDoc};
 use crate::config::change::Change;
 use crate::config::document::blob::{Blob, Header};
 use crate::config::document::error::DocumentError;
-use crate::config::document::{Document, peer_id, tree};
+use crate::config::document::{Document, payload, peer_id, tree};
 use crate::model::identity::{NodeId, SecretKey};
 use crate::model::time::Timestamp;
 
@@ -69,7 +69,10 @@ impl Document {
             return Ok(None);
         }
         let payload = self.crdt.export(ExportMode::updates(&before));
-        payload.map(Some).map_err(|error| DocumentError::Crdt(error.to_string()))
+        let payload = payload.map_err(|error| DocumentError::Crdt(error.to_string()))?;
+        // What the others would refuse is not written.
+        payload::check(&payload).map_err(|fault| DocumentError::Crdt(fault.to_string()))?;
+        Ok(Some(payload))
     }
 
     fn sign(

@@ -7,6 +7,7 @@ use crate::ssh::error::{Cause, HostError};
 use crate::ssh::host::{Command, Host};
 use crate::ssh::known_hosts::KnownHosts;
 use crate::ssh::openssh::OpenSshHost;
+use crate::ssh::secret_file::SecretFile;
 use crate::ssh::target::SshTarget;
 use crate::ssh::testing::{Sshd, eventually, free_port, make_key};
 
@@ -71,6 +72,19 @@ async fn a_refused_login_says_what_the_host_accepts() {
     let error = refused(target).await;
     assert_eq!(error.cause.to_string(), "the login was refused; the host accepts: publickey");
     assert!(error.hint().contains("authorized_keys"));
+}
+
+#[tokio::test]
+async fn a_key_in_memory_logs_in_beside_one_that_does_not() {
+    let sshd = Sshd::start();
+    make_key(&sshd.path("stranger"));
+    let mut target = sshd.target();
+    target.identity_file = Some(sshd.path("stranger"));
+    let text = std::fs::read_to_string(sshd.path("client")).unwrap();
+    target.secret_key = Some(std::sync::Arc::new(SecretFile::new(&text).unwrap()));
+    let host = OpenSshHost::connect(target).await.unwrap();
+    let output = host.run(Command::new(["echo", "in"])).await.unwrap();
+    assert_eq!(output.stdout, b"in\n");
 }
 
 #[tokio::test]

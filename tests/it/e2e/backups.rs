@@ -4,6 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use raptor::backup::archive::Archive;
+use raptor::seal::key::Identity;
 use serde_json::Value;
 use serde_json::json;
 
@@ -141,7 +143,15 @@ fn members_make_backups_by_themselves_and_tampering_is_noticed() {
     assert!(tell(&sound[..sound.len() / 2]).contains("it was altered or cut short"));
     altered.clone_from(&sound);
     altered[8] = 9;
-    assert!(tell(&altered).contains("it has format version 9; this build reads version 1"));
+    assert!(tell(&altered).contains("it has format version 9; this build reads version"));
     assert!(tell(b"something else").contains("it is no backup of raptor"));
-    assert!(tell(&sound).contains("lives: 2 of 2"));
+    assert!(tell(&sound).contains("lives: 2 of 2"), "made by a member, and proven");
+    // Sealed again by somebody who knows the public half of the recovery key alone.
+    let key = sandbox.raptor(["secret", "recovery"]).success().stdout.trim().to_owned();
+    let key = Identity::from_file(&fs::read_to_string(key).unwrap()).unwrap();
+    let (mut archive, _) = Archive::open(&sound, &key).unwrap();
+    archive.content.document["config"] = json!({"hooks": {"evil": {"command": "true"}}});
+    let forged = archive.seal(&[key.recipient()], None, &[7; 32]).unwrap();
+    let told = tell(&forged);
+    assert!(told.contains("nothing proves that a member of default made it"), "{told}");
 }

@@ -48,6 +48,18 @@ fn hooks_hear_of_machines_that_come_and_go() {
         let is_so = heard && made.len() == 1 && made[0]["machine"]["name"] == "local-2";
         if is_so { Ok(()) } else { Err(format!("{told:?}")) }
     });
+    // What it is, how it is reached, and who else is there.
+    let told = written(&sandbox).into_iter().find(|told| told["event"] == "after_assimilate");
+    let told = told.unwrap();
+    let member = sandbox.members().into_iter().find(|it| it["name"] == "local-2").unwrap();
+    let machine = &told["machine"];
+    assert_eq!((&machine["node"], &machine["address"]), (&member["id"], &member["address"]));
+    assert_eq!(
+        (&machine["compute_type"], &machine["server_type"]),
+        (&json!("local"), &json!("headless"))
+    );
+    assert_eq!(machine["access"]["kind"], "local");
+    assert_eq!(told["members"].as_array().map(Vec::len), Some(2));
     let before = written(&sandbox).len();
     sandbox.raptor(["destroy", "local-2", "--yes"]).success();
     wait_until(LIMIT, "it hears of the end", || {

@@ -162,6 +162,16 @@ fn what_a_person_destroyed_stays_destroyed() {
     // The rule gets another one, and never that one.
     let second = wait_for_exactly(&sandbox, 3);
     assert_eq!(first.difference(&second).collect::<Vec<_>>(), ["local-2"]);
+    let home = sandbox.machine("local-1");
+    let remains = wait_until(MENDED, "what remains of it in the export", || {
+        let text = std::fs::read(home.join("agent/mutable_config.json")).unwrap_or_default();
+        let document: serde_json::Value = serde_json::from_slice(&text).unwrap_or_default();
+        let retired = document["retired"].as_object().cloned().unwrap_or_default();
+        let found = retired.into_iter().find(|(_, tombstone)| tombstone["name"] == "local-2");
+        found.map(|(_, tombstone)| tombstone).ok_or("none")
+    });
+    // It still counts by the time when it was asked for.
+    assert!(remains["created_at"].as_str() < remains["at"].as_str(), "{remains}");
     sandbox.raptor(["scale", "2"]).success();
     let third = wait_for_exactly(&sandbox, 2);
     stays(Duration::from_secs(10), "nobody comes back, nobody else comes", || {

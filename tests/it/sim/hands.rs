@@ -63,6 +63,8 @@ pub enum Work {
     Boot { place: usize, whose: Whose },
     /// The members are to see it.
     See { place: usize, until: Moment, whose: Whose },
+    /// There was nothing else to do.
+    Nothing,
     /// The step is over.
     Finish { whose: Whose, outcome: Outcome, listed: Option<Vec<Listed>> },
 }
@@ -124,7 +126,7 @@ impl World {
                     self.plan(500, Event::Land { intent, name: record.name });
                 }
             }
-            Some(Fault::ForgetsTheTag) | None => {}
+            _ => {}
         }
         edits
     }
@@ -183,7 +185,7 @@ impl World {
             Work::Finish { whose, outcome, listed } => {
                 self.finish(who, run, whose, &outcome, listed);
             }
-            Work::Asked { .. } => {}
+            Work::Asked { .. } | Work::Nothing => {}
         }
     }
 

@@ -21,6 +21,8 @@ use raptor::model::identity::NodeId;
 use raptor::model::identity::SecretKey;
 use raptor::model::machine::MachineRecords;
 use raptor::model::machine::Tombstones;
+use raptor::model::name::Name;
+use raptor::model::secret::SecretRecords;
 use raptor::model::time::Moment;
 use raptor::model::time::Timestamp;
 use raptor::reconcile::fleet::executor::Executor;
@@ -81,6 +83,9 @@ pub struct Records {
     pub tombstones: Tombstones,
     pub members: BTreeMap<NodeId, raptor::config::document::views::Admission>,
     pub evicted: BTreeSet<NodeId>,
+    /// The names of those who were put out.
+    pub gone: BTreeMap<NodeId, Name>,
+    pub secrets: SecretRecords,
     pub config: Arc<serde_json::Value>,
 }
 
@@ -153,6 +158,12 @@ impl Machine {
 }
 
 impl Agent {
+    /// The document's records, to be kept.
+    pub fn shared_records(&mut self) -> Rc<Records> {
+        self.records();
+        Rc::clone(&self.cache.as_ref().unwrap().1)
+    }
+
     /// The document's records, read at most once a change.
     pub fn records(&mut self) -> &Records {
         let count = self.document.blobs().len();
@@ -178,7 +189,9 @@ impl Agent {
                 machines: self.document.machines(),
                 tombstones: self.document.retired(),
                 members,
-                evicted: evicted.into_keys().collect(),
+                evicted: evicted.keys().copied().collect(),
+                gone: evicted.into_iter().map(|(node, gone)| (node, gone.name)).collect(),
+                secrets: self.document.secrets(),
                 config: Arc::new(self.document.config_layer()),
             };
             let records = Rc::new(records);

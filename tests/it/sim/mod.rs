@@ -8,6 +8,7 @@ mod hands;
 mod machine;
 mod network;
 mod operator;
+mod secrets;
 mod verdict;
 mod weather;
 mod world;
@@ -26,6 +27,10 @@ enum Fault {
     DropsTombstones,
     /// The back-end's machines do not carry their wish.
     ForgetsTheTag,
+    /// Secrets are sealed to members that they are not for.
+    SealsToAnybody,
+    /// Who is put out keeps what was sealed to it.
+    KeepsOldSeals,
 }
 
 /// Seeds whose failures were mended; they stay mended.
@@ -83,7 +88,13 @@ fn what_failed_once_stays_mended() {
 
 #[test]
 fn planted_faults_are_found() {
-    for fault in [Fault::SkipsTheIntent, Fault::DropsTombstones, Fault::ForgetsTheTag] {
+    for fault in [
+        Fault::SkipsTheIntent,
+        Fault::DropsTombstones,
+        Fault::ForgetsTheTag,
+        Fault::SealsToAnybody,
+        Fault::KeepsOldSeals,
+    ] {
         let found = first_failure(0..SEEDS, Some(fault));
         assert!(found.is_some(), "{fault:?} went unnoticed in {SEEDS} seeds");
     }

@@ -16,6 +16,7 @@ impl World {
         }
         let members = self.agreement()?;
         let records = self.records(&members)?;
+        self.secrets_are_kept()?;
         self.back_end_matches(&records)
     }
 

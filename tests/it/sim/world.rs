@@ -26,6 +26,9 @@ use crate::sim::machine::Machine;
 use crate::sim::machine::forget_records;
 use crate::sim::machine::key;
 use crate::sim::network::Mail;
+use crate::sim::secrets::SECRETS;
+use crate::sim::secrets::meant;
+use crate::sim::secrets::sealed;
 use crate::sim::weather::Weather;
 
 /// How long the weather is bad, and how long the fleet may take to mend itself afterwards.
@@ -85,6 +88,8 @@ pub struct World {
     pub destroyed_by_person: BTreeMap<IntentId, (NodeId, u64, u32)>,
     /// Machines that a person is about to destroy: it is tried until it is done.
     pub to_destroy: BTreeSet<IntentId>,
+    /// Whom the values of secrets were sealed to when they were set, by the values' ids.
+    pub first_seals: BTreeMap<String, BTreeSet<NodeId>>,
     /// Most machines that the fleet's own bound allows.
     pub fleet_max: usize,
     pub gossip: GossipSettings,
@@ -121,6 +126,7 @@ impl World {
             violation: None,
             destroyed_by_person: BTreeMap::new(),
             to_destroy: BTreeSet::new(),
+            first_seals: BTreeMap::new(),
             fleet_max: count + 5,
             gossip,
             queue: BTreeMap::new(),
@@ -163,6 +169,12 @@ impl World {
             changes.push(set(&["members", &node.to_string()], member));
         }
         let wall = self.machines[0].wall(self.now);
+        let all: Vec<NodeId> = self.machines.iter().map(Machine::id).collect();
+        for (name, _) in SECRETS {
+            let (id, holders) = (format!("first-{name}"), meant(name, all.iter().copied()));
+            changes.push(set(&["secrets", name], sealed(name, &id, &holders, &json!(wall))));
+            self.first_seals.insert(id, holders);
+        }
         let blob = document.write(&key(0), wall, "found", &changes).unwrap().unwrap();
         for place in 0..count {
             self.machines[place].disk.push(blob.clone());
@@ -288,6 +300,7 @@ impl World {
         let members: BTreeSet<NodeId> = records.members.keys().copied().collect();
         agent.gossip.set_members(now, &members);
         self.flush(who);
+        self.reseal(who);
         self.round_soon(who, 20);
     }
 
@@ -313,6 +326,9 @@ impl World {
             return;
         }
         agent.round_armed = None;
+        self.reseal(who);
+        let machine = &mut self.machines[who];
+        let Some(agent) = &mut machine.agent else { return };
         let inputs = agent.inputs(now, me, full);
         let busy = agent.executor.busy();
         let view = agent.sight.view(now, wall, inputs, busy);

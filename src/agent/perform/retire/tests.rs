@@ -22,7 +22,7 @@ fn jobs(actions: Vec<Action>) -> Vec<RetireJob> {
     for action in actions {
         plan.push(action, "test");
     }
-    retire_jobs(&plan)
+    retire_jobs(&plan, &MachineRecords::new())
 }
 
 #[test]
@@ -43,4 +43,26 @@ fn machines_of_one_name_are_all_taken_away() {
     assert_eq!(destroyed.len(), 2);
     assert_ne!(destroyed[0].0, destroyed[1].0);
     assert_eq!(jobs.iter().filter(|job| job.evict.is_some()).count(), 2);
+}
+
+#[test]
+fn what_remains_of_a_machine_says_whom_it_served_and_since_when() {
+    let mut plan = Plan::default();
+    plan.push(destroy("a", 1), "test");
+    plan.push(evict("a", node(1)), "test");
+    plan.push(destroy("b", 2), "test");
+    let (wished, now) = (Timestamp::from_millis(1_000), Timestamp::from_millis(9_000));
+    let record: MachineRecord = serde_json::from_value(serde_json::json!({
+        "name": "a", "compute_type": "local", "server_type": "headless", "created_at": wished,
+        "rule": "default",
+    }))
+    .unwrap();
+    let known = MachineRecords::from([(IntentId::from_bytes([1; 10]), record)]);
+    let jobs = retire_jobs(&plan, &known);
+    let tombstone = jobs[0].tombstone("local", now);
+    assert_eq!(tombstone.rule.as_deref(), Some("default"));
+    assert_eq!((tombstone.created_at, tombstone.at), (wished, now));
+    // Of one that nobody wrote down, no more is known than that it was there.
+    let unknown = jobs[1].tombstone("local", now);
+    assert_eq!((unknown.rule, unknown.created_at), (None, now));
 }

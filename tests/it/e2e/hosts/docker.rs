@@ -199,3 +199,55 @@ fn volumes_go_with_their_machine() {
     docker(&["rmi", "--force", &image]);
     assert!(gone.is_err(), "the volume {volume} is still there");
 }
+
+/// The lines of a container's `authorized_keys` that the cluster's own key has.
+fn cluster_lines(machine: &str) -> Vec<String> {
+    let text = docker(&["exec", machine, "cat", "/root/.ssh/authorized_keys"]);
+    text.lines().filter(|line| line.ends_with(" cluster-ssh")).map(str::to_owned).collect()
+}
+
+/// A member that came after a machine was made, and knows no key but the cluster's, logs in to it.
+#[test]
+#[ignore = "end to end: run by ./runtests.sh"]
+fn the_clusters_own_key_opens_what_was_made_before_also_for_those_who_came_later() {
+    let sandbox = sandbox();
+    spawn(&sandbox, 1).success();
+    sandbox.raptor(["spawn", "--compute-type", "local"]).success();
+    let machine = container_of(&sandbox, "docker-1");
+    let first = wait_until(CONVERGENCE_LIMIT, "the cluster's key in the container", || {
+        <[String; 1]>::try_from(cluster_lines(&machine)).map_err(|lines| format!("{lines:?}"))
+    });
+    let home = sandbox.machine("local-1");
+    assert!(!home.join("ssh").exists(), "it has a key of its own");
+    let home = home.to_str().unwrap();
+    let log_in = || {
+        let run = sandbox.raptor(["--home", home, "ssh", "docker-1", "--", "hostname; exit 7"]);
+        let run = run.run();
+        if run.code() == 7 && run.stdout == "docker-1\n" { Ok(()) } else { Err(format!("{run:?}")) }
+    };
+    wait_until(CONVERGENCE_LIMIT, "the later one is sealed to, and logs in", log_in);
+    // On no disk of a holder in the clear.
+    let clear = sandbox.files().into_iter().find(|file| {
+        let text = std::fs::read(sandbox.home().join(file)).unwrap_or_default();
+        let is_key = String::from_utf8_lossy(&text).contains("BEGIN OPENSSH PRIVATE KEY");
+        is_key && !file.starts_with("ssh")
+    });
+    assert_eq!(clear, None);
+
+    // Who goes knows it: that is told, and the next one is another.
+    sandbox.raptor(["evict", "local-1", "--yes"]).success();
+    wait_until(CONVERGENCE_LIMIT, "it is listed", || {
+        let rows = sandbox.raptor(["secret", "ls", "-o", "json"]).success().stdout_json();
+        let row = rows.as_array().unwrap().iter().find(|row| row["name"] == "cluster-ssh").cloned();
+        let row = row.unwrap();
+        if row["rotate"][0]["node"] == "local-1" { Ok(()) } else { Err(row.to_string()) }
+    });
+    sandbox.raptor(["secret", "set", "cluster-ssh"]).stdin("mine").run().status(1);
+    sandbox.raptor(["secret", "rotate", "cluster-ssh"]).success();
+    wait_until(CONVERGENCE_LIMIT, "the new key, and the new one alone", || {
+        let lines = cluster_lines(&machine);
+        if lines.len() == 1 && lines != first { Ok(()) } else { Err(format!("{lines:?}")) }
+    });
+    sandbox.raptor(["ssh", "docker-1", "--", "true"]).success();
+    sandbox.raptor(["destroy", "--all", "--yes"]).limit(WORK_LIMIT).success();
+}

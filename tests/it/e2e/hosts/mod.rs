@@ -2,6 +2,7 @@
 
 mod artefact;
 mod chain;
+mod chaos;
 mod cloud;
 mod consul;
 mod docker;

@@ -31,7 +31,7 @@ fn client() -> String {
 }
 
 /// The cluster's containers that run, and those that are there besides, by name.
-fn containers(cluster: &str) -> (BTreeSet<String>, BTreeSet<String>) {
+pub(super) fn containers(cluster: &str) -> (BTreeSet<String>, BTreeSet<String>) {
     let filter = format!("label=raptor.cluster={cluster}");
     let format = "{{.State}} {{.Label \"raptor.name\"}}";
     let listed = docker(&["ps", "--all", "--filter", &filter, "--format", format]);
@@ -44,30 +44,30 @@ fn containers(cluster: &str) -> (BTreeSet<String>, BTreeSet<String>) {
 }
 
 /// Ends containers at once, all together.
-fn kill(cluster: &str, names: &[&String]) {
+pub(super) fn kill(cluster: &str, names: &[&String]) {
     let ids: Vec<String> = names.iter().map(|name| container(cluster, name)).collect();
     let words = ["kill".to_owned()].into_iter().chain(ids);
     let killed = Command::new("docker").args(words).output().unwrap();
     assert!(killed.status.success(), "{killed:?}");
 }
 
-fn container(cluster: &str, name: &str) -> String {
+pub(super) fn container(cluster: &str, name: &str) -> String {
     let (cluster, name) =
         (format!("label=raptor.cluster={cluster}"), format!("label=raptor.name={name}"));
     docker(&["ps", "--all", "--quiet", "--filter", &cluster, "--filter", &name])
 }
 
-/// A cluster of containers that can make their like, and a rule that asks for `count` of them.
-fn fleet_of(count: usize) -> (Sandbox, String) {
+/// A cluster of containers that can make their like, and a rule that asks for `count` of them. Docker
+/// is told `further` words for each.
+pub(super) fn fleet_of(count: usize, further: &[&str]) -> (Sandbox, String) {
     let sandbox = Sandbox::new();
     sandbox.destroys_on_drop();
     let socket = engine_socket();
-    let compute_type = json!({
-        "driver": "docker", "image": image(), "run_arguments": [
-            "--volume", format!("{socket}:/var/run/docker.sock"),
-            "--volume", format!("{}:/usr/bin/docker:ro", client()),
-        ],
-    });
+    let volumes =
+        [format!("{socket}:/var/run/docker.sock"), format!("{}:/usr/bin/docker:ro", client())];
+    let mut words: Vec<&str> = volumes.iter().flat_map(|it| ["--volume", it.as_str()]).collect();
+    words.extend(further);
+    let compute_type = json!({"driver": "docker", "image": image(), "run_arguments": words});
     configure(&sandbox, &json!({"compute_types": {"docker": compute_type.clone()}}));
     let words = ["spawn", "--compute-type", "docker", "--count", &count.to_string()];
     sandbox.raptor(words).limit(WORK_LIMIT).success();
@@ -103,7 +103,7 @@ fn wait_for_exactly(cluster: &str, count: usize) -> BTreeSet<String> {
 #[ignore = "end to end: run by ./runtests.sh"]
 fn the_container_that_is_left_makes_the_others_again() {
     const COUNT: usize = 3;
-    let (sandbox, cluster) = fleet_of(COUNT);
+    let (sandbox, cluster) = fleet_of(COUNT, &[]);
     // First the founder survives, then one that was made by a container: the person at the keyboard
     // has never heard of it.
     for round in 0..2 {

@@ -1,4 +1,5 @@
-//! A machine's first host key, made before the machine: so its first connection can be strict.
+//! SSH key pairs that follow from a seed: a machine's first host key, made before the machine so that
+//! its first connection can be strict, and the cluster's own.
 //!
 //! The format is OpenSSH's `PROTOCOL.key` (openssh-key-v1), unencrypted.
 
@@ -12,16 +13,17 @@ const KIND: &[u8] = b"ssh-ed25519";
 const LINE_WIDTH: usize = 70;
 
 /// A key pair of type `ssh-ed25519`.
-pub(super) struct HostKey {
+pub struct SshKey {
     /// The 32 bytes of the public key.
-    pub(super) public: [u8; 32],
+    pub public: [u8; 32],
     /// The text of the secret key's file.
-    pub(super) secret_file: Zeroizing<String>,
+    pub secret_file: Zeroizing<String>,
 }
 
-impl HostKey {
+impl SshKey {
     /// The key pair that follows from 32 random bytes.
-    pub(super) fn from_seed(seed: &Zeroizing<[u8; 32]>) -> Self {
+    #[must_use]
+    pub fn from_seed(seed: &Zeroizing<[u8; 32]>) -> Self {
         let signing = SigningKey::from_bytes(seed);
         let public = signing.verifying_key().to_bytes();
         let mut pair = Zeroizing::new(seed.to_vec());
@@ -58,10 +60,17 @@ impl HostKey {
         text.push_str("-----END OPENSSH PRIVATE KEY-----\n");
         Self { public, secret_file: text }
     }
+
+    /// `ssh-ed25519 BASE64`.
+    #[must_use]
+    pub fn public_line(&self) -> String {
+        public_line(&self.public)
+    }
 }
 
 /// `ssh-ed25519 BASE64`, as it stands in `known_hosts`.
-pub(super) fn public_line(public: &[u8; 32]) -> String {
+#[must_use]
+pub fn public_line(public: &[u8; 32]) -> String {
     format!("ssh-ed25519 {}", BASE64.encode(&public_blob(public)))
 }
 
@@ -91,7 +100,7 @@ mod tests {
     #[test]
     fn openssh_reads_the_secret_key_and_finds_the_public_one() {
         for byte in [0, 7, 255] {
-            let key = HostKey::from_seed(&Zeroizing::new([byte; 32]));
+            let key = SshKey::from_seed(&Zeroizing::new([byte; 32]));
             let folder = tempfile::tempdir().unwrap();
             let file = folder.path().join("key");
             fs::write(&file, key.secret_file.as_bytes()).unwrap();
