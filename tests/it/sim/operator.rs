@@ -37,7 +37,7 @@ impl World {
                     0..3 => self.person_scales(who, run),
                     3..6 => self.person_wants_one_gone(who, run),
                     6..8 => self.person_spawns(who, run),
-                    8 => self.person_sets_a_secret(who, run),
+                    8 if self.has_secrets => self.person_sets_a_secret(who, run),
                     _ => {}
                 }
             }

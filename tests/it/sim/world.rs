@@ -88,6 +88,7 @@ pub struct World {
     pub destroyed_by_person: BTreeMap<IntentId, (NodeId, u64, u32)>,
     /// Machines that a person is about to destroy: it is tried until it is done.
     pub to_destroy: BTreeSet<IntentId>,
+    pub has_secrets: bool,
     /// Whom the values of secrets were sealed to when they were set, by the values' ids.
     pub first_seals: BTreeMap<String, BTreeSet<NodeId>>,
     /// Most machines that the fleet's own bound allows.
@@ -98,7 +99,13 @@ pub struct World {
 }
 
 impl World {
+    /// A world of fleets alone.
     pub fn new(seed: u64, fault: Option<Fault>) -> Self {
+        Self::with(seed, fault, false)
+    }
+
+    /// One whose fleets have secrets, too, when `has_secrets`.
+    pub fn with(seed: u64, fault: Option<Fault>, has_secrets: bool) -> Self {
         forget_records();
         let mut random = SmallRng::seed_from_u64(seed);
         let founder = key(0).node_id();
@@ -126,6 +133,7 @@ impl World {
             violation: None,
             destroyed_by_person: BTreeMap::new(),
             to_destroy: BTreeSet::new(),
+            has_secrets,
             first_seals: BTreeMap::new(),
             fleet_max: count + 5,
             gossip,
@@ -170,7 +178,7 @@ impl World {
         }
         let wall = self.machines[0].wall(self.now);
         let all: Vec<NodeId> = self.machines.iter().map(Machine::id).collect();
-        for (name, _) in SECRETS {
+        for (name, _) in SECRETS.into_iter().filter(|_| self.has_secrets) {
             let (id, holders) = (format!("first-{name}"), meant(name, all.iter().copied()));
             changes.push(set(&["secrets", name], sealed(name, &id, &holders, &json!(wall))));
             self.first_seals.insert(id, holders);
