@@ -104,6 +104,9 @@ pub struct BootstrapPeer {
     pub endpoints: Vec<SocketAddr>,
 }
 
+/// Most machines that one ticket lets in.
+pub const TICKET_USES_MAX: u32 = 1_000;
+
 /// One change of the document.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "change", rename_all = "snake_case")]

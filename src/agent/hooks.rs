@@ -71,22 +71,22 @@ pub fn machine(intent: IntentId, record: &MachineRecord) -> Value {
 pub async fn run_all(hooks: &Hooks, event: Event, payload: &Value, home: &Home) -> Vec<HookRun> {
     let mut runs = Vec::new();
     for (name, hook) in hooks.iter().filter(|(_, hook)| hook.event == event) {
-        runs.push(run(name, hook, payload, home).await);
+        let run = run(name, hook, payload, home).await;
+        let output = run.output.trim();
+        match &run.outcome {
+            HookOutcome::Skipped => tracing::debug!(hook = name, "its predicate says no"),
+            HookOutcome::Done => tracing::info!(hook = name, output, "hook done"),
+            HookOutcome::Failed { why } => tracing::warn!(hook = name, why, output, "hook failed"),
+        }
+        runs.push(run);
     }
     runs
 }
 
-/// Runs one hook.
+/// Runs one hook; whoever asks tells what became of it.
 pub async fn run(name: &str, hook: &Hook, payload: &Value, home: &Home) -> HookRun {
     let mut output = String::new();
     let outcome = carry_out(hook, payload, home, &mut output).await;
-    match &outcome {
-        HookOutcome::Skipped => tracing::debug!(hook = name, "its predicate says no"),
-        HookOutcome::Done => tracing::info!(hook = name, output = output.trim(), "hook done"),
-        HookOutcome::Failed { why } => {
-            tracing::warn!(hook = name, why, output = output.trim(), "hook failed");
-        }
-    }
     HookRun { hook: name.to_owned(), outcome, output }
 }
 

@@ -167,6 +167,24 @@ impl Contexts {
         }
     }
 
+    /// Forgets sockets on this machine whose home is gone: the machine was undone or destroyed. One
+    /// whose agent only does not run keeps its home. Returns whether there were any.
+    pub fn forget_gone(&mut self) -> bool {
+        let is_there = |endpoint: &Endpoint| match endpoint {
+            Endpoint::Unix(socket) => socket.parent().is_none_or(Path::exists),
+            _ => true,
+        };
+        let mut has_changed = false;
+        for context in self.contexts.values_mut() {
+            for list in [&mut context.connections, &mut context.ways] {
+                let before = list.len();
+                list.retain(is_there);
+                has_changed |= list.len() != before;
+            }
+        }
+        has_changed
+    }
+
     /// Forgets a cluster. Returns whether it was known.
     pub fn remove(&mut self, cluster: &Name) -> bool {
         let known = self.contexts.remove(cluster).is_some();
@@ -237,6 +255,19 @@ mod tests {
         assert_eq!(contexts.current, Some(name("one")));
         assert!(contexts.remove(&name("one")));
         assert_eq!(contexts.current, Some(name("two")));
+    }
+
+    #[test]
+    fn sockets_of_homes_that_are_gone_are_forgotten() {
+        let home = tempfile::tempdir().unwrap();
+        let here = endpoint(&format!("unix:{}/agent.sock", home.path().display()));
+        let mut contexts = Contexts::default();
+        for way in [&endpoint("unix:/gone/agent/agent.sock"), &here, &endpoint("me@box")] {
+            contexts.remember(&name("one"), None, way);
+        }
+        assert!(contexts.forget_gone());
+        assert_eq!(contexts.contexts[&name("one")].connections, [endpoint("me@box"), here]);
+        assert!(!contexts.forget_gone());
     }
 
     #[test]

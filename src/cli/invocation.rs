@@ -3,12 +3,15 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use serde::Serialize;
 use serde_json::Value;
 
 use crate::cli::arguments::GlobalArguments;
 use crate::cli::endpoint::Endpoint;
 use crate::cli::error::CliError;
 use crate::cli::output::Format;
+use crate::cli::output::print;
+use crate::cli::output::print_json;
 use crate::cli::output::tell;
 use crate::cli::terminal::password;
 use crate::model::name::Name;
@@ -114,6 +117,14 @@ impl Invocation {
         if self.verbosity > 0 {
             tell(text);
         }
+    }
+
+    /// Prints what `--dry-run` shows: `text` for people, `value` for programs.
+    ///
+    /// # Errors
+    /// Standard output is gone.
+    pub fn print_plan(&self, text: &str, value: &impl Serialize) -> Result<(), CliError> {
+        if self.format.is_json() { print_json(value) } else { print(text) }
     }
 
     /// Tells what was done, unless `-q`.

@@ -5,8 +5,10 @@ use std::ffi::OsString;
 use std::io::Write as _;
 use std::process::ExitCode;
 
+use clap::builder::OsStr;
+use clap::builder::Resettable;
 use clap::error::ErrorKind;
-use clap::{CommandFactory as _, Parser as _};
+use clap::{CommandFactory as _, FromArgMatches as _};
 
 use crate::cli::arguments::Arguments;
 use crate::cli::error::CliError;
@@ -46,7 +48,9 @@ mod ways;
 /// Parses, runs, and says how it ended. Errors are printed here and nowhere else.
 pub fn main(words: impl IntoIterator<Item = OsString>) -> ExitCode {
     let words: Vec<OsString> = words.into_iter().collect();
-    let arguments = match Arguments::try_parse_from(&words) {
+    let is_empty = |name: &str| std::env::var_os(name).is_some_and(|value| value.is_empty());
+    let parsed = command(is_empty).try_get_matches_from(&words);
+    let arguments = match parsed.and_then(|matches| Arguments::from_arg_matches(&matches)) {
         Ok(arguments) => arguments,
         Err(error) if error.kind() == ErrorKind::MissingSubcommand => {
             let text = format!("error: a command is missing\n\n{}", help(&words));
@@ -67,6 +71,17 @@ pub fn main(words: impl IntoIterator<Item = OsString>) -> ExitCode {
     status.into()
 }
 
+/// The command line. A variable that is set to nothing says nothing.
+fn command(is_empty: impl Fn(&str) -> bool) -> clap::Command {
+    let mut command = Arguments::command();
+    for (argument, variable) in [("cluster", "RAPTOR_CLUSTER"), ("home", "RAPTOR_HOME")] {
+        if is_empty(variable) {
+            command = command.mut_arg(argument, |it| it.env(Resettable::<OsStr>::Reset));
+        }
+    }
+    command
+}
+
 /// The help of the command that `words` begin with.
 fn help(words: &[OsString]) -> String {
     let mut command = Arguments::command();
@@ -83,4 +98,42 @@ fn report(error: &CliError, as_json: bool) -> ExitStatus {
     // Nobody is left to be told when standard error is gone.
     let _ = std::io::stderr().write_all(error.render(as_json).as_bytes());
     error.exit_status()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_variable_is_none() {
+        let asked = |is_empty: bool| {
+            let command = command(|_| is_empty);
+            let is_asked = |argument: &clap::Arg| argument.get_env().is_some();
+            command.get_arguments().filter(|it| is_asked(it)).count()
+        };
+        assert_eq!(asked(false) - asked(true), 2);
+    }
+
+    /// Every command that `command --help` shows, with the words that lead to it.
+    fn every(command: &clap::Command, words: &str, shown: &mut Vec<(String, clap::Command)>) {
+        for inner in command.get_subcommands().filter(|it| !it.is_hide_set()) {
+            let words = format!("{words} {}", inner.get_name());
+            shown.push((words.clone(), inner.clone()));
+            every(inner, &words, shown);
+        }
+    }
+
+    #[test]
+    fn long_help_has_examples() {
+        let mut shown = Vec::new();
+        every(&command(|_| false), "raptor", &mut shown);
+        assert!(shown.len() > 60, "{}", shown.len());
+        let lacks = |(words, command): &(String, clap::Command)| {
+            let end = command.get_after_long_help().map(ToString::to_string).unwrap_or_default();
+            let is_there = end.starts_with("Examples:\n") && end.contains(words.as_str());
+            (!is_there).then(|| words.clone())
+        };
+        let without: Vec<String> = shown.iter().filter_map(lacks).collect();
+        assert!(without.is_empty(), "{without:#?}");
+    }
 }

@@ -19,6 +19,7 @@ pub mod settle;
 pub mod slave;
 pub mod steps;
 pub mod undo;
+pub mod uninstall;
 
 #[cfg(test)]
 mod tests;

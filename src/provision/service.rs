@@ -78,6 +78,21 @@ pub fn files_of_every_kind(layout: &Layout) -> Vec<String> {
         .collect()
 }
 
+/// Shell text that ends and removes whichever kinds of service are there. Outside the machine's own
+/// places no init system knows of any.
+#[must_use]
+pub fn removal_of_every_kind(layout: &Layout) -> String {
+    let mut kinds = vec![supervised(layout)];
+    if layout.is_real() {
+        kinds.extend([systemd(layout), openrc(layout), runit(layout)]);
+    }
+    let removals = kinds.into_iter().filter_map(|service| {
+        let first = quote(&service.files.first()?.path);
+        Some(format!("if [ -e {first} ]; then\n{}\nfi\n", service.remove))
+    });
+    removals.collect()
+}
+
 /// What systemd keeps from the agent: everything but its home, its sockets, its terminals, its
 /// network device and the list of name servers.
 const CONFINEMENT: &str = "\

@@ -24,6 +24,15 @@ pub(crate) fn new_socket_path() -> Result<PathBuf, Cause> {
     Ok(folder.join(format!("{}-{number}", std::process::id())))
 }
 
+/// Removes the folder, unless a connection of a living process has its socket there.
+pub fn remove_unused() {
+    let folder = folder_for(std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from));
+    if folder.is_dir() && prepare(&folder).is_ok() {
+        sweep(&folder);
+        let _others_may_use_it = fs::remove_dir(&folder);
+    }
+}
+
 fn folder_for(runtime: Option<PathBuf>) -> PathBuf {
     let user = rustix::process::geteuid().as_raw();
     runtime

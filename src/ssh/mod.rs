@@ -5,6 +5,7 @@
 //! the shell text that makes it safe on the other side; `openssh` and `local` are the transports.
 
 pub mod classify;
+pub mod control;
 pub mod error;
 pub mod host;
 pub mod known_hosts;
@@ -19,7 +20,6 @@ pub mod target;
 pub mod upload;
 
 mod carry;
-mod control;
 mod lookup;
 mod master;
 mod parent_death;

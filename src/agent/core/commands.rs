@@ -12,6 +12,7 @@ use crate::agent::api::LinkStatus;
 use crate::agent::api::LogLine;
 use crate::agent::api::NewTicket;
 use crate::agent::api::SshInfo;
+use crate::agent::api::TICKET_USES_MAX;
 use crate::agent::api::TicketRequest;
 use crate::agent::api::TicketRow;
 use crate::agent::api::WriteRequest;
@@ -40,9 +41,6 @@ use crate::model::time::Timestamp;
 
 /// Longest life of an invitation: a week.
 const TICKET_TTL_MS_MAX: u64 = 7 * 24 * 3600 * 1000;
-
-/// Most machines that one invitation lets in.
-const TICKET_USES_MAX: u32 = 10_000;
 
 /// How long the record of an invitation that ended is kept, for whoever looks for it.
 const TICKET_KEPT: Duration = Duration::from_secs(24 * 3600);
@@ -238,10 +236,13 @@ impl Core {
     }
 
     fn create_ticket(&mut self, request: &TicketRequest, reply: Reply<NewTicket>) {
-        let lasts = 1..=TICKET_TTL_MS_MAX;
-        if !lasts.contains(&request.ttl_ms) || !(1..=TICKET_USES_MAX).contains(&request.uses) {
-            let reason = "a ticket holds for at most 7 days and lets in 1 to 10000 machines";
-            return answer(reply, Err(AgentError::Invalid(reason.to_owned())));
+        if !(1..=TICKET_TTL_MS_MAX).contains(&request.ttl_ms) {
+            let reason = "a ticket holds for at most 7 days".to_owned();
+            return answer(reply, Err(AgentError::Invalid(reason)));
+        }
+        if !(1..=TICKET_USES_MAX).contains(&request.uses) {
+            let reason = format!("a ticket lets in 1 to {TICKET_USES_MAX} machines");
+            return answer(reply, Err(AgentError::Invalid(reason)));
         }
         let mut refused = None;
         let key = SecretKey::generate(|seed| match clock::random() {

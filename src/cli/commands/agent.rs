@@ -35,6 +35,10 @@ const STOP_INTERVAL: Duration = Duration::from_millis(50);
 
 /// The agent of this machine
 #[derive(Debug, Subcommand)]
+#[command(after_long_help = "Examples:
+  raptor agent status
+  raptor agent supervise
+  raptor agent stop --leave")]
 pub enum AgentCommand {
     /// Make the identity of this machine; JSON on standard input, JSON on standard output
     #[command(hide = true)]
@@ -43,14 +47,26 @@ pub enum AgentCommand {
     #[command(hide = true)]
     Adopt(AdoptArguments),
     /// Run the agent in the foreground
+    #[command(after_long_help = "Examples:
+  raptor agent run -v")]
     Run,
     /// Run the agent, and again whenever it ends
+    #[command(after_long_help = "Examples:
+  raptor agent supervise")]
     Supervise,
     /// Ask the agent of this home how it is; 0 when it answers
+    #[command(after_long_help = "Examples:
+  raptor agent status
+  raptor agent status -o json")]
     Status,
     /// Print the agent's numbers as Prometheus reads them
+    #[command(after_long_help = "Examples:
+  raptor agent metrics")]
     Metrics,
     /// End the agent of this home
+    #[command(after_long_help = "Examples:
+  raptor agent stop
+  raptor agent stop --leave")]
     Stop(StopArguments),
     /// Join standard input and output to the agent's socket
     #[command(hide = true)]

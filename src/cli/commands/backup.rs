@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use futures_util::StreamExt;
 use serde::Serialize;
+use serde_json::json;
 
 use crate::agent::backup;
 use crate::agent::error::chain;
@@ -88,13 +89,10 @@ pub async fn run(
     let secrets = secrets::open(invocation, &document, connection.status.cluster_id)?;
     let targets = targets(invocation, &arguments, &config, &secrets)?;
     if invocation.dry_run {
-        for target in &targets {
-            print(&format!(
-                "write a backup to {}
-",
-                target.title
-            ))?;
-        }
+        let titles: Vec<&str> = targets.iter().map(|target| target.title.as_str()).collect();
+        let line = |title: &&str| format!("write a backup to {title}\n");
+        let text: String = titles.iter().map(line).collect();
+        invocation.print_plan(&text, &json!({ "write_backup_to": titles }))?;
         return Ok(ExitStatus::DONE);
     }
     let home = Home::new(&invocation.home);

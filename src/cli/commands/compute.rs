@@ -18,10 +18,19 @@ use crate::compute::catalog::Size;
 
 /// Where machines come from: what is configured, whether it answers, what it offers
 #[derive(Debug, Subcommand)]
+#[command(after_long_help = "Examples:
+  raptor compute ls
+  raptor compute check docker
+  raptor compute catalog hetzner")]
 pub enum ComputeCommand {
     /// List the compute types that are configured
+    #[command(after_long_help = "Examples:
+  raptor compute ls")]
     Ls,
     /// Say whether a compute type could make machines
+    #[command(after_long_help = "Examples:
+  raptor compute check
+  raptor compute check docker")]
     Check(TypeArguments),
     /// Show the sizes, places and images that a compute type offers
     #[command(after_long_help = "Examples:

@@ -14,6 +14,9 @@ use crate::cli::output::print_json;
 use crate::cli::output::table::Table;
 use crate::model::name::Name;
 
+/// Connections of a cluster that `context ls` shows; `context show` has all.
+const SHOWN: usize = 2;
+
 /// The clusters this user knows, and how each is reached
 #[derive(Debug, Subcommand)]
 #[command(after_long_help = "Examples:
@@ -23,18 +26,28 @@ use crate::model::name::Name;
   raptor context rm lab")]
 pub enum ContextCommand {
     /// List them
+    #[command(after_long_help = "Examples:
+  raptor context ls")]
     Ls,
     /// Mean this cluster when none is named
+    #[command(after_long_help = "Examples:
+  raptor context use lab
+  raptor context use lab --connect root@10.0.0.7    another way to reach it, tried first")]
     Use {
         /// The cluster
         name: Name,
     },
     /// Show one, with the ways to reach it
+    #[command(after_long_help = "Examples:
+  raptor context show
+  raptor context show lab -o json")]
     Show {
         /// The cluster [default: the current one]
         name: Option<Name>,
     },
     /// Forget one; the cluster itself lives on
+    #[command(after_long_help = "Examples:
+  raptor context rm lab")]
     Rm {
         /// The cluster
         name: Name,
@@ -47,6 +60,9 @@ pub enum ContextCommand {
 /// The cluster is not known, or the file cannot be read or written.
 pub fn run(invocation: &Invocation, command: ContextCommand) -> Result<ExitStatus, CliError> {
     let mut contexts = read_contexts(invocation)?;
+    if contexts.forget_gone() && !invocation.dry_run {
+        contexts.save(&invocation.home).map_err(|error| CliError::caused(Kind::User, &error))?;
+    }
     match command {
         ContextCommand::Ls => list(invocation, &contexts)?,
         ContextCommand::Show { name } => {
@@ -65,13 +81,34 @@ pub fn run(invocation: &Invocation, command: ContextCommand) -> Result<ExitStatu
                 return Err(unknown(&name));
             }
             contexts.current = Some(name.clone());
-            save(invocation, &contexts, &json!({ "current": name }))?;
+            if invocation.dry_run {
+                let plan = json!({ "use": name });
+                invocation.print_plan(&format!("use cluster {name}\n"), &plan)?;
+            } else {
+                save(invocation, &contexts, &json!({ "current": name }))?;
+            }
         }
         ContextCommand::Rm { name } => {
+            let before = contexts.current.clone();
             if !contexts.remove(&name) {
                 return Err(unknown(&name));
             }
-            save(invocation, &contexts, &json!({ "removed": name }))?;
+            let next = contexts.current.as_ref();
+            let switch = match next {
+                _ if before.as_ref() == next => None,
+                Some(next) => Some(format!("cluster {next} is the current one then")),
+                None => Some("no cluster is the current one then".to_owned()),
+            };
+            if invocation.dry_run {
+                let lines = [Some(format!("forget cluster {name}")), switch];
+                let text: String = lines.into_iter().flatten().map(|line| line + "\n").collect();
+                invocation.print_plan(&text, &json!({ "remove": name, "current": next }))?;
+            } else {
+                save(invocation, &contexts, &json!({ "removed": name, "current": next }))?;
+                if let Some(switch) = switch {
+                    invocation.note(switch.trim_end_matches(" then"));
+                }
+            }
         }
     }
     Ok(ExitStatus::DONE)
@@ -83,9 +120,6 @@ fn unknown(name: &Name) -> CliError {
 }
 
 fn save(invocation: &Invocation, contexts: &Contexts, done: &Value) -> Result<(), CliError> {
-    if invocation.dry_run {
-        return print_json(contexts);
-    }
     contexts.save(&invocation.home).map_err(|error| CliError::caused(Kind::User, &error))?;
     if invocation.format.is_json() { print_json(done) } else { Ok(()) }
 }
@@ -98,7 +132,12 @@ fn list(invocation: &Invocation, contexts: &Contexts) -> Result<(), CliError> {
     for (name, context) in &contexts.contexts {
         let mark = if contexts.current.as_ref() == Some(name) { "*" } else { "" };
         let ways: Vec<String> = context.connections.iter().map(ToString::to_string).collect();
-        table.push([mark.to_owned(), name.to_string(), ways.join(", ")]);
+        let more = match ways.len().saturating_sub(SHOWN) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let shown = ways.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
+        table.push([mark.to_owned(), name.to_string(), format!("{shown}{more}")]);
     }
     print(&table.render())
 }

@@ -13,7 +13,8 @@ use crate::cli::perform::Request;
 
 /// Take machines out of the cluster and give them back to their back-end
 ///
-/// A machine that was taken over is left as it was found, without its agent.
+/// A machine that was taken over stays, without raptor: its agent, program and log go through SSH, what
+/// modules set up stays. Where no way to it is known, that is told, and `raptor clean` there does it.
 #[derive(Debug, Args)]
 #[command(after_long_help = "Examples:
   raptor destroy web-1 web-2

@@ -9,6 +9,7 @@ use serde_json::json;
 
 use crate::agent::hooks;
 use crate::agent::hooks::HookOutcome;
+use crate::agent::hooks::HookRun;
 use crate::cli::commands::config::Sources;
 use crate::cli::configuration;
 use crate::cli::error::CliError;
@@ -16,6 +17,7 @@ use crate::cli::exit_status::ExitStatus;
 use crate::cli::invocation::Invocation;
 use crate::cli::output::print;
 use crate::cli::output::print_json;
+use crate::cli::output::tell;
 use crate::config::error::nearest;
 use crate::config::home::Home;
 use crate::model::hook::Event;
@@ -60,9 +62,13 @@ pub async fn run(
     let meant = |(hook, it): &(&String, &Hook)| *hook == name || Some(it.event) == event;
     let chosen: Vec<_> = all.iter().filter(meant).collect();
     if invocation.dry_run {
-        for (name, hook) in chosen {
-            print(&format!("{name}: {}\n", hook.command))?;
-        }
+        let line = |(name, hook): &(&String, &Hook)| format!("{name}: {}\n", hook.command);
+        let row = |(name, hook): &(&String, &Hook)| {
+            json!({"hook": name, "event": hook.event, "predicate": hook.predicate,
+                "command": hook.command})
+        };
+        let rows: Vec<Value> = chosen.iter().map(row).collect();
+        invocation.print_plan(&chosen.iter().map(line).collect::<String>(), &rows)?;
         return Ok(ExitStatus::DONE);
     }
     let given = payload()?;
@@ -76,16 +82,26 @@ pub async fn run(
         print_json(&runs)?;
     } else {
         for run in &runs {
-            let became = match &run.outcome {
-                HookOutcome::Skipped => "skipped",
-                HookOutcome::Done => "done",
-                HookOutcome::Failed { why } => why,
-            };
-            print(&format!("{}{}: {became}\n", run.output, run.hook))?;
+            match &run.outcome {
+                HookOutcome::Skipped => print(&format!("{}{}: skipped\n", run.output, run.hook))?,
+                HookOutcome::Done => print(&format!("{}{}: done\n", run.output, run.hook))?,
+                HookOutcome::Failed { why } => {
+                    print(&run.output)?;
+                    tell(&format!("error: hook {}: {why}", run.hook));
+                }
+            }
         }
     }
-    let has_failed = |run: &hooks::HookRun| matches!(run.outcome, HookOutcome::Failed { .. });
-    Ok(if runs.iter().any(has_failed) { ExitStatus::PARTIAL } else { ExitStatus::DONE })
+    Ok(exit_status(&runs))
+}
+
+fn exit_status(runs: &[HookRun]) -> ExitStatus {
+    let has_failed = |run: &&HookRun| matches!(run.outcome, HookOutcome::Failed { .. });
+    match runs.iter().filter(has_failed).count() {
+        0 => ExitStatus::DONE,
+        all if all == runs.len() => ExitStatus::FAILED,
+        _ => ExitStatus::PARTIAL,
+    }
 }
 
 /// What has happened, by whoever calls; none from a terminal or when nothing is given.
@@ -102,4 +118,21 @@ fn payload() -> Result<Option<Value>, CliError> {
     }
     let value = serde_json::from_str(&text);
     value.map(Some).map_err(|error| CliError::user(format!("standard input is no JSON: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_failure_of_one_is_a_failure_and_of_several_a_part() {
+        let run = |failed: bool| {
+            let failure = HookOutcome::Failed { why: "no".to_owned() };
+            let outcome = if failed { failure } else { HookOutcome::Done };
+            HookRun { hook: "it".to_owned(), outcome, output: String::new() }
+        };
+        assert_eq!(exit_status(&[run(true)]), ExitStatus::FAILED);
+        assert_eq!(exit_status(&[run(true), run(false)]), ExitStatus::PARTIAL);
+        assert_eq!(exit_status(&[run(false)]), ExitStatus::DONE);
+    }
 }

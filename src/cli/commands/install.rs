@@ -69,10 +69,17 @@ pub async fn run(
         let known = installed(invocation, &sources)?;
         if known.get(&module).is_none() {
             let names: Vec<&str> = known.keys().map(String::as_str).collect();
-            return Err(CliError::user(format!("no module {module:?} is installed"))
-                .with_hint(format!("installed are: {}", names.join(", "))));
+            let error = CliError::user(format!("no module {module:?} is installed"));
+            return Err(match names.as_slice() {
+                [] => error.with_hint("none is installed; bundled modules stay"),
+                names => error.with_hint(format!("installed are {}", names.join(", "))),
+            });
         }
         let note = format!("remove module {module}");
+        if invocation.dry_run && !invocation.format.is_json() {
+            print(&format!("{note}\n"))?;
+            return Ok(ExitStatus::DONE);
+        }
         let change = Change::Unset { path: path_of(&module) };
         write::with(invocation, sources, vec![change], Some(note)).await?;
         return Ok(ExitStatus::DONE);
@@ -81,24 +88,49 @@ pub async fn run(
     let modules = tokio::task::spawn_blocking(move || fetch(&origin))
         .await
         .map_err(|error| CliError::bug(format!("reading modules was broken off: {error}")))??;
-    let mut changes = Vec::new();
-    for (name, carried) in &modules {
-        let revision = carried.revision.as_ref().map(|it| format!(" at {it}"));
-        invocation.note(&format!(
-            "{name}: {} files, sha256 {}{}",
-            carried.files.len(),
-            carried.sha256,
-            revision.unwrap_or_default()
-        ));
-        changes.push(Change::Set { path: path_of(name), value: json!(carried) });
-    }
-    if invocation.dry_run {
+    let sources = Sources::open(invocation).await?;
+    let plan = plan(&modules, &installed(invocation, &sources)?);
+    if invocation.dry_run && !invocation.format.is_json() {
+        if plan.is_empty() {
+            invocation.note("nothing changes");
+        }
+        print(&plan.concat())?;
         return Ok(ExitStatus::DONE);
     }
+    for (name, carried) in &modules {
+        invocation.note(&format!("{name}: {}", told(carried)));
+    }
+    let set = |(name, carried): &(String, CarriedModule)| Change::Set {
+        path: path_of(name),
+        value: json!(carried),
+    };
+    let changes = modules.iter().map(set).collect();
     let names: Vec<&str> = modules.iter().map(|(name, _)| name.as_str()).collect();
     let note = format!("install {}", names.join(", "));
-    write::run(invocation, changes, Some(note)).await?;
+    write::with(invocation, sources, changes, Some(note)).await?;
     Ok(ExitStatus::DONE)
+}
+
+fn told(carried: &CarriedModule) -> String {
+    let files = match carried.files.len() {
+        1 => "1 file".to_owned(),
+        count => format!("{count} files"),
+    };
+    let revision = carried.revision.as_ref().map(|it| format!(" at {it}"));
+    format!("{files}, sha256 {}{}", carried.sha256, revision.unwrap_or_default())
+}
+
+/// What would become of `modules`, a line each; those that are installed as they are change nothing.
+fn plan(
+    modules: &[(String, CarriedModule)],
+    installed: &serde_json::Map<String, Value>,
+) -> Vec<String> {
+    let line = |(name, carried): &(String, CarriedModule)| match installed.get(name) {
+        Some(there) if *there == json!(carried) => None,
+        Some(_) => Some(format!("replace {name}: {}\n", told(carried))),
+        None => Some(format!("install {name}: {}\n", told(carried))),
+    };
+    modules.iter().filter_map(line).collect()
 }
 
 fn path_of(name: &str) -> Path {
@@ -283,6 +315,22 @@ mod tests {
         for module in ["nothing", "./nothing", "a/b/c", "a/", "a/b@", "a/--upload-pack=x", "-a/b"] {
             assert!(origin(module, &home).is_err(), "{module}");
         }
+    }
+
+    #[test]
+    fn a_plan_says_what_changes() {
+        let pack = |text: &str| {
+            let files = [("a".to_owned(), text.as_bytes().to_vec())].into_iter().collect();
+            CarriedModule::pack("server_type", "/m", None, &files).unwrap()
+        };
+        let new = [("web".to_owned(), pack("1"))];
+        let none = serde_json::Map::new();
+        assert!(plan(&new, &none)[0].starts_with("install web: 1 file, sha256 "));
+        let mut there = none;
+        there.insert("web".to_owned(), json!(pack("1")));
+        assert!(plan(&new, &there).is_empty());
+        there.insert("web".to_owned(), json!(pack("2")));
+        assert!(plan(&new, &there)[0].starts_with("replace web: "));
     }
 
     #[test]

@@ -43,8 +43,13 @@ const LOGIN_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Plug-ins that make machines: programs called raptor-provider-NAME
 #[derive(Debug, Subcommand)]
+#[command(after_long_help = "Examples:
+  raptor provider ls
+  raptor provider test ./raptor-provider-mine")]
 pub enum ProviderCommand {
     /// List the plug-ins that are found: in `providers` of the home folder, then in PATH
+    #[command(after_long_help = "Examples:
+  raptor provider ls")]
     Ls,
     /// See whether a plug-in keeps what all back-ends promise
     ///

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
+use serde_json::json;
 
 use crate::agent::api::WriteRequest;
 use crate::agent::backup;
@@ -27,7 +28,6 @@ use crate::cli::exit_status::ExitStatus;
 use crate::cli::interrupt::Interrupt;
 use crate::cli::invocation::Invocation;
 use crate::cli::output::duration;
-use crate::cli::output::print;
 use crate::cli::perform;
 use crate::cli::perform::Done;
 use crate::cli::perform::Request;
@@ -105,8 +105,16 @@ pub async fn run(
         check_living(connection, head, content.document_updates, arguments.force).await?;
     }
     if invocation.dry_run {
-        let verb = if living.is_some() { "write the document of" } else { "found" };
-        print(&format!("{verb} {told}\n"))?;
+        let (verb, does) = match living {
+            Some(_) => ("write the document of", "write_document"),
+            None => ("found", "found"),
+        };
+        let plan = json!({
+            "restore": does, "cluster": head.cluster, "cluster_id": head.cluster_id,
+            "from": name, "made_at": head.created_at,
+            "document_updates": content.document_updates,
+        });
+        invocation.print_plan(&format!("{verb} {told}\n"), &plan)?;
         return Ok(ExitStatus::DONE);
     }
     invocation.note(&format!("restoring {told}"));

@@ -32,10 +32,17 @@ use crate::model::rule::Rules;
   raptor rule rm builders")]
 pub enum RuleCommand {
     /// Write a rule; one of that name is replaced
+    #[command(after_long_help = "Examples:
+  raptor rule add default --min 3 --max 5
+  raptor rule add home --select zone=home --min 2 --compute-type docker")]
     Add(Box<AddArguments>),
     /// Show the rules
+    #[command(after_long_help = "Examples:
+  raptor rule ls")]
     Ls,
     /// Take a rule away; the machines it asked for stay
+    #[command(after_long_help = "Examples:
+  raptor rule rm builders")]
     Rm {
         /// The rule
         name: Name,

@@ -63,10 +63,17 @@ use crate::seal::secret::seal;
   raptor secret recovery")]
 pub enum SecretCommand {
     /// Set a secret to what standard input holds
+    #[command(after_long_help = "Examples:
+  raptor secret set hetzner < token.txt
+  raptor secret set do-token --select zone=home --note 'DigitalOcean'")]
     Set(SetArguments),
     /// Show which secrets there are, who holds them, and which should be changed at their source
+    #[command(after_long_help = "Examples:
+  raptor secret ls")]
     Ls,
     /// Take a secret away
+    #[command(after_long_help = "Examples:
+  raptor secret rm hetzner")]
     Rm {
         /// The secret
         name: Name,
@@ -74,11 +81,17 @@ pub enum SecretCommand {
     /// Give a secret the new value that standard input holds, for the same members
     ///
     /// For `cluster-ssh`, the cluster's own SSH key, a new one is made.
+    #[command(after_long_help = "Examples:
+  raptor secret rotate hetzner < new-token.txt
+  raptor secret rotate cluster-ssh")]
     Rotate {
         /// The secret
         name: Name,
     },
     /// Say where the recovery key is; with --new, make another in its place
+    #[command(after_long_help = "Examples:
+  raptor secret recovery
+  raptor secret recovery --new")]
     Recovery {
         /// Make a new key; the old one opens nothing that is sealed from then on
         #[arg(long)]
@@ -193,7 +206,8 @@ async fn write(
 ) -> Result<(), CliError> {
     let note = format!("{verb} secret {name}");
     if invocation.dry_run {
-        return print(&format!("{note}\n"));
+        let plan = json!({ "note": note, "secret": name, "select": record.select.to_string() });
+        return invocation.print_plan(&format!("{note}\n"), &plan);
     }
     let text = || password::ask_text(&format!("value of {name}: "), VALUE_SIZE_MAX);
     let change = sealed(invocation, connection, document, name, record, text).await?;
@@ -237,7 +251,8 @@ async fn change_document(
     changes: Vec<DocumentChange>,
 ) -> Result<(), CliError> {
     if invocation.dry_run {
-        return print(&format!("{note}\n"));
+        let request = WriteRequest { note, changes };
+        return invocation.print_plan(&format!("{}\n", request.note), &request);
     }
     let done = json!({ "done": note });
     connection.client.write(&WriteRequest { note, changes }).await?;
@@ -277,7 +292,9 @@ async fn recovery_key(
     let known = recipients(document);
     if new {
         if invocation.dry_run {
-            return print(&format!("make a new recovery key in {}\n", path.display()));
+            let plan = json!({ "note": "make a new recovery key", "path": path });
+            let text = format!("make a new recovery key in {}\n", path.display());
+            return invocation.print_plan(&text, &plan);
         }
         let failed = |error| CliError::caused(Kind::User, &error);
         let public = recovery::create(&home, cluster, name).map_err(failed)?.to_string();

@@ -6,6 +6,7 @@ use std::time::SystemTime;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
+use crate::agent::api::TICKET_USES_MAX;
 use crate::agent::api::TicketRequest;
 use crate::agent::api::TicketRow;
 use crate::cli::connection;
@@ -26,10 +27,18 @@ use crate::model::time::Timestamp;
   raptor ticket revoke 3fk2")]
 pub enum TicketCommand {
     /// Make an invitation and print it; it is told only once
+    #[command(after_long_help = "Examples:
+  raptor ticket create > ticket.txt
+  raptor ticket create --ttl 1h --uses 5 > ticket.txt")]
     Create(CreateArguments),
     /// Show the invitations that still hold
+    #[command(after_long_help = "Examples:
+  raptor ticket ls
+  raptor ticket ls -o json")]
     Ls,
     /// Make an invitation void
+    #[command(after_long_help = "Examples:
+  raptor ticket revoke 3fk2")]
     Revoke {
         /// As `ticket ls` shows it
         id: String,
@@ -39,7 +48,7 @@ pub enum TicketCommand {
 /// An invitation to make.
 #[derive(Debug, Args)]
 pub struct CreateArguments {
-    /// How long it holds
+    /// How long it holds: at most 7 days
     #[arg(long, value_name = "TIME", default_value = "10m", value_parser = duration::parse)]
     pub ttl: Duration,
 
@@ -48,7 +57,7 @@ pub struct CreateArguments {
         long,
         value_name = "N",
         default_value_t = 1,
-        value_parser = clap::value_parser!(u32).range(1..=1000)
+        value_parser = clap::value_parser!(u32).range(1..=i64::from(TICKET_USES_MAX))
     )]
     pub uses: u32,
 }
@@ -66,7 +75,11 @@ pub async fn run(invocation: &Invocation, command: TicketCommand) -> Result<Exit
                 .map_err(|_| CliError::usage("--ttl is too long"))?;
             if invocation.dry_run {
                 let (uses, ttl) = (arguments.uses, duration::show(arguments.ttl));
-                print(&format!("create a ticket for {uses} machines that holds {ttl}\n"))?;
+                let machines = if uses == 1 { "machine" } else { "machines" };
+                invocation.print_plan(
+                    &format!("create a ticket for {uses} {machines} that holds {ttl}\n"),
+                    &json!({ "create_ticket": { "uses": uses, "ttl_ms": ttl_ms } }),
+                )?;
                 return Ok(ExitStatus::DONE);
             }
             let request = TicketRequest { ttl_ms, uses: arguments.uses };
@@ -91,7 +104,8 @@ pub async fn run(invocation: &Invocation, command: TicketCommand) -> Result<Exit
         }
         TicketCommand::Revoke { id } => {
             if invocation.dry_run {
-                print(&format!("revoke ticket {id}\n"))?;
+                invocation
+                    .print_plan(&format!("revoke ticket {id}\n"), &json!({ "revoke": id }))?;
                 return Ok(ExitStatus::DONE);
             }
             client.revoke_ticket(&id).await.map_err(|error| {

@@ -4,6 +4,7 @@
 pub mod back_ends;
 mod entering;
 mod events;
+mod giving_back;
 pub(in crate::cli) mod known;
 mod own_machine;
 pub mod package;
@@ -239,7 +240,10 @@ pub async fn perform(
             pause(door.as_ref()).await?;
         }
         let machines = &known.world.machines;
-        let outcomes = performer.retire(&plan, machines, cluster_id, executor, door).await;
+        let mut outcomes = performer.retire(&plan, machines, cluster_id, executor, door).await;
+        if matches!(request, Request::Destroy(_)) {
+            giving_back::take_off(&performer, &plan, machines, &mut outcomes).await;
+        }
         known.forget(invocation, &plan, &outcomes);
         return Ok(outcomes.into_iter().map(outcome).collect::<Vec<_>>().into());
     }
@@ -311,6 +315,7 @@ async fn remember(invocation: &Invocation, built: &Built, asked: Option<&Connect
         for way in ways.iter().rev().chain(asked) {
             contexts.remember(&genesis.name, Some(&genesis), way);
         }
+        contexts.forget_gone();
         contexts.save(&invocation.home).map_err(|error| CliError::caused(Kind::User, &error))
     });
     if let Err(error) = kept {

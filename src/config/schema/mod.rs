@@ -3,6 +3,7 @@
 pub mod artefact;
 pub mod compute;
 pub mod sections;
+mod switch;
 
 use std::collections::BTreeMap;
 

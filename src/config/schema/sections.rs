@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::config::schema::switch;
 use crate::model::name::Name;
 use crate::model::reach::Reach;
 
@@ -119,6 +120,7 @@ pub enum Engine {
 #[serde(default, deny_unknown_fields)]
 pub struct DnsConfig {
     /// Whether an agent answers them.
+    #[serde(deserialize_with = "switch::or_bool")]
     pub enabled: DnsMode,
     /// Where: address and port, for UDP and TCP.
     #[schemars(with = "String")]
@@ -169,6 +171,7 @@ pub struct InterfaceConfig {
     /// Its name: 1 to 15 letters, digits, `-`, `_` or `.`.
     pub name: String,
     /// Whether an agent makes it.
+    #[serde(deserialize_with = "switch::or_bool")]
     pub enabled: InterfaceMode,
 }
 

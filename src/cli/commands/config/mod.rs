@@ -38,8 +38,14 @@ pub(super) mod write;
   raptor config apply site.json --dry-run")]
 pub enum ConfigCommand {
     /// Print the whole configuration as JSON
+    #[command(after_long_help = "Examples:
+  raptor config show
+  raptor config show --layer document")]
     Show(LayerArguments),
     /// Print the value at a path as JSON
+    #[command(after_long_help = "Examples:
+  raptor config get default_compute_type
+  raptor config get mesh")]
     Get {
         /// `a.b.c` or `/a/b/c`
         path: Path,
@@ -48,6 +54,9 @@ pub enum ConfigCommand {
         layer: LayerArguments,
     },
     /// Set the value at a path
+    #[command(after_long_help = "Examples:
+  raptor config set default_compute_type '\"docker\"'
+  raptor config set mesh '{\"rings\": 4}' --note 'more links'")]
     Set {
         /// `a.b.c` or `/a/b/c`
         path: Path,
@@ -59,6 +68,8 @@ pub enum ConfigCommand {
         note: NoteArguments,
     },
     /// Remove the value at a path
+    #[command(after_long_help = "Examples:
+  raptor config unset mesh.rings")]
     Unset {
         /// `a.b.c` or `/a/b/c`
         path: Path,
@@ -67,8 +78,13 @@ pub enum ConfigCommand {
         note: NoteArguments,
     },
     /// Change the configuration with $VISUAL or $EDITOR
+    #[command(after_long_help = "Examples:
+  EDITOR=nano raptor config edit")]
     Edit(NoteArguments),
     /// Merge a file into the configuration; null deletes
+    #[command(after_long_help = "Examples:
+  raptor config apply site.json --dry-run
+  raptor config apply site.json")]
     Apply {
         /// A JSON file
         file: PathBuf,
@@ -77,19 +93,29 @@ pub enum ConfigCommand {
         note: NoteArguments,
     },
     /// Print what was set here, as a mutable_config.json that `apply` reads
+    #[command(after_long_help = "Examples:
+  raptor config export > site.json")]
     Export,
     /// Print who changed what, newest first
+    #[command(after_long_help = "Examples:
+  raptor config log
+  raptor config log --limit 5")]
     Log {
         /// How many changes
         #[arg(long, value_name = "N", default_value_t = 20)]
         limit: u32,
     },
     /// Validate a file, and change nothing
+    #[command(after_long_help = "Examples:
+  raptor config check
+  raptor config check site.json")]
     Check {
         /// A JSON file [default: mutable_config.json]
         file: Option<PathBuf>,
     },
     /// Print the JSON Schema of the configuration
+    #[command(after_long_help = "Examples:
+  raptor config schema > schema.json")]
     Schema,
 }
 

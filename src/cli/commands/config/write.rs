@@ -50,6 +50,7 @@ pub(in crate::cli::commands) async fn with(
     if let (Some(connection), Some(document)) = (sources.connection, sources.document) {
         let note = note.unwrap_or_else(|| summary(&changes));
         let layer = document.get(DOCUMENT_KEY).unwrap_or(&Value::Null);
+        let asked = changes.clone();
         let changes = tidied(changes, layer);
         let after = validate_document(invocation, &document, &changes)?;
         if after == document {
@@ -57,7 +58,7 @@ pub(in crate::cli::commands) async fn with(
         }
         let request = WriteRequest { note, changes: changes.iter().map(document_change).collect() };
         if invocation.dry_run {
-            return show(invocation, &request, &changes);
+            return show(invocation, &request, &asked);
         }
         connection.client.write(&request).await?;
         let told = format!("written: {}", request.note);

@@ -9,6 +9,7 @@ mod docker;
 mod harness;
 mod join;
 mod killed;
+mod leaving;
 mod modules;
 mod names;
 mod package;
