@@ -51,7 +51,8 @@ pub struct SpawnArguments {
     #[command(flatten)]
     pub outfit: OutfitArguments,
 
-    /// How long they live: their end is announced in `status`, then the members destroy them
+    /// How long they live; the members destroy them then. `status` announces it ten minutes before
+    /// (fleet.ttl_warning_ms)
     #[arg(long, value_name = "TIME", value_parser = duration::parse)]
     pub ttl: Option<Duration>,
 
