@@ -107,7 +107,10 @@ async fn run_below(invocation: &Invocation, layout: &Layout) -> Result<ExitStatu
     for path in &work.remove {
         remove(path).map_err(|error| CliError::file("remove", path, &error))?;
     }
-    control::remove_unused();
+    // Homes that are named share it.
+    if home == Path::new(&Layout::default().home()) {
+        control::remove_unused();
+    }
     // Stays when files of somebody else's are in it.
     let _ = fs::remove_dir(home);
     if invocation.format.is_json() {
@@ -185,7 +188,13 @@ fn folders(path: &Path) -> io::Result<Vec<PathBuf>> {
 }
 
 fn remove(path: &Path) -> io::Result<()> {
-    if path.symlink_metadata()?.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) }
+    match path.symlink_metadata() {
+        // Went with what was installed.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+        Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+    }
 }
 
 #[cfg(test)]
