@@ -90,9 +90,9 @@ async fn run_below(invocation: &Invocation, layout: &Layout) -> Result<ExitStatu
     }
     let text = text(&work);
     if invocation.yes {
-        invocation.note(text.trim_end())
+        invocation.note(text.trim_end());
     } else {
-        tell(text.trim_end())
+        tell(text.trim_end());
     }
     let count = work.remove.len() + work.installed.len();
     confirm(invocation, &format!("remove these {count} entries")).await?;
