@@ -320,7 +320,7 @@ mod tests {
     #[test]
     fn a_plan_says_what_changes() {
         let pack = |text: &str| {
-            let files = [("a".to_owned(), text.as_bytes().into())].into_iter().collect();
+            let files = [("a".to_owned(), text.as_bytes().to_vec().into())].into_iter().collect();
             CarriedModule::pack("server_type", "/m", None, &files).unwrap()
         };
         let new = [("web".to_owned(), pack("1"))];
