@@ -51,10 +51,18 @@ use crate::seal::key::Identity;
   raptor artefact rm customers-db")]
 pub enum ArtefactCommand {
     /// Give all members a file
+    #[command(after_long_help = "Examples:
+  raptor artefact add --target aarch64 ./raptor-aarch64
+  raptor artefact add --seal vault ./customers.db")]
     Add(AddArguments),
     /// Show which there are
+    #[command(after_long_help = "Examples:
+  raptor artefact ls
+  raptor artefact ls -o json")]
     Ls,
     /// Write one to a file
+    #[command(after_long_help = "Examples:
+  raptor artefact get customers-db /srv/customers.db")]
     Get {
         /// Its name
         name: Name,
@@ -62,6 +70,8 @@ pub enum ArtefactCommand {
         file: PathBuf,
     },
     /// Take one away from all members
+    #[command(after_long_help = "Examples:
+  raptor artefact rm customers-db")]
     Rm {
         /// Its name
         name: Name,

@@ -112,7 +112,9 @@ async fn hosts_behind_a_jump_host_are_reached_and_told_from_it() {
     let (hop, behind) = (Sshd::start(), Sshd::start());
     let mut target = behind.target();
     std::fs::copy(hop.path("client"), behind.path("hop")).unwrap();
-    let configuration = format!("IdentityFile {}\n", hop.path("client").display());
+    let (key, known) = (hop.path("client"), behind.path("known_to_hop"));
+    let configuration =
+        format!("IdentityFile {}\nUserKnownHostsFile {}\n", key.display(), known.display());
     std::fs::write(behind.path("ssh_config"), configuration).unwrap();
     target.via = vec![hop.target().destination];
     let host = OpenSshHost::connect(target.clone()).await.unwrap();
