@@ -178,7 +178,7 @@ fn a_dry_run_prints_the_plan_and_changes_nothing() {
     );
     dry(&["config", "set", "mesh.rings", "4"], "set mesh.rings to 4\n");
     dry(&["config", "unset", "mesh.rings"], "");
-    dry(&["ticket", "create"], "create a ticket for 1 machines that holds 10m\n");
+    dry(&["ticket", "create"], "create a ticket for 1 machine that holds 10m\n");
     dry(&["prune"], "");
     sandbox
         .raptor(["destroy", "--all", "--dry-run"])
