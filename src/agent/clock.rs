@@ -3,6 +3,8 @@
 use std::time::Instant;
 use std::time::SystemTime;
 
+use data_encoding::BASE32_NOPAD;
+
 use crate::model::time::Moment;
 use crate::model::time::Timestamp;
 
@@ -51,4 +53,12 @@ pub fn random<const N: usize>() -> Result<[u8; N], RandomError> {
     let mut bytes = [0u8; N];
     getrandom::fill(&mut bytes).map_err(RandomError)?;
     Ok(bytes)
+}
+
+/// An id for a value of a secret: sixteen small letters and digits that nobody drew before.
+///
+/// # Errors
+/// [`RandomError`].
+pub fn value_id() -> Result<String, RandomError> {
+    Ok(BASE32_NOPAD.encode(&random::<10>()?).to_ascii_lowercase())
 }

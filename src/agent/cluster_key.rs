@@ -4,7 +4,6 @@
 
 use std::time::Duration;
 
-use data_encoding::BASE32_NOPAD;
 use serde_json::Value;
 use serde_json::json;
 use zeroize::Zeroizing;
@@ -60,8 +59,7 @@ pub fn draw(
     let seed = Zeroizing::new(clock::random()?);
     let mut value = seal(&key.secret_file, holders, recovery, now, &seed)?;
     value.public = Some(format!("{} {CLUSTER_KEY}", key.public_line()));
-    let id = BASE32_NOPAD.encode(&clock::random::<10>()?).to_ascii_lowercase();
-    Ok((id, value))
+    Ok((clock::value_id()?, value))
 }
 
 /// The whole secret with `value` as its first.

@@ -142,7 +142,13 @@ impl Site {
 
     async fn make(&self, job: &MachineJob, reached: &mut Reached) -> Result<(), Failure> {
         if let Origin::Host { destination, via } = &job.origin {
-            let login = self.performer.adopted_login(job, destination, via.as_ref());
+            let login = self.performer.adopted_login(
+                job.title(),
+                job.intent,
+                destination,
+                via.as_ref(),
+                job.host_keys(),
+            );
             reached.access = Some(Access::Ssh {
                 destination: destination.clone(),
                 via: via.clone(),
@@ -157,8 +163,13 @@ impl Site {
         match machine.access {
             Some(Access::Local { home }) => self.place_local(job, Home::new(home), reached).await,
             Some(Access::Ssh { destination, identity_file, host_keys, .. }) => {
-                let login =
-                    self.performer.spawned_login(job, destination, identity_file, host_keys);
+                let login = self.performer.spawned_login(
+                    job.title(),
+                    job.intent,
+                    destination,
+                    identity_file,
+                    host_keys,
+                );
                 self.place_remote(job, login, reached).await
             }
             None => {

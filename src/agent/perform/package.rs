@@ -16,7 +16,6 @@ use crate::agent::perform::login::log_in;
 use crate::agent::perform::settings::Performer;
 use crate::compute::Compute;
 use crate::model::cluster::ClusterId;
-use crate::model::destination::Destination;
 use crate::model::label::Labels;
 use crate::model::machine::Access;
 use crate::model::machine::IntentId;
@@ -164,11 +163,13 @@ impl Performer {
             return Err(Failure::at(STEP, what)
                 .with_hint("name a compute type of Docker with --compute-type"));
         };
-        let mut target = self.target(Destination::clone(destination));
-        target.name = machine.name.to_string();
-        target.identity_file = identity_file.clone().or_else(|| Some(self.own_key_file()));
-        target.host_key_alias = Some(machine.intent.to_string());
-        target.host_keys.clone_from(host_keys);
+        let target = self.spawned_login(
+            machine.name.to_string(),
+            machine.intent,
+            destination.clone(),
+            identity_file.clone(),
+            host_keys.clone(),
+        );
         Ok(Arc::new(log_in(target, Duration::ZERO).await?))
     }
 

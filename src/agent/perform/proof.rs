@@ -1,6 +1,5 @@
 //! What lets members prove that a backup is theirs: written down by the computer that holds the recovery key.
 
-use data_encoding::BASE32_NOPAD;
 use serde_json::Value;
 use serde_json::json;
 use zeroize::Zeroizing;
@@ -61,12 +60,12 @@ impl Performer {
 pub fn proof_of(key: &Identity, document: &Value) -> Result<DocumentChange, Failure> {
     let failed = |error: &dyn std::error::Error| Failure::at(STEP, chain(error));
     let seed = Zeroizing::new(clock::random().map_err(|error| failed(&error))?);
-    let id = clock::random::<10>().map_err(|error| failed(&error))?;
+    let id = clock::value_id().map_err(|error| failed(&error))?;
     let text = ProofKey::of(key).to_text();
     let recovery = [key.recipient()];
     let value = seal(&text, full_members(document), &recovery, wall_clock(), &seed);
     let value = value.map_err(|error| failed(&error))?;
-    let values = [(BASE32_NOPAD.encode(&id).to_ascii_lowercase(), value)].into();
+    let values = [(id, value)].into();
     let record = SecretRecord { note: NOTE.to_owned(), values, ..SecretRecord::default() };
     let path = format!("{SECRETS}.{PROOF_SECRET}");
     Ok(DocumentChange::Set { path, value: json!(record) })

@@ -16,7 +16,6 @@ use crate::agent::cluster_key::CLUSTER_KEY;
 use crate::agent::error::chain;
 use crate::agent::perform::door::Doors;
 use crate::agent::perform::job::Failure;
-use crate::agent::perform::job::MachineJob;
 use crate::compute;
 use crate::compute::Compute;
 use crate::compute::Secrets;
@@ -27,6 +26,7 @@ use crate::config::module::Modules;
 use crate::config::schema::Config;
 use crate::model::destination::Destination;
 use crate::model::identity::NodeId;
+use crate::model::machine::IntentId;
 use crate::model::name::Name;
 use crate::model::progress::Progress;
 use crate::ssh::secret_file::SecretFile;
@@ -189,16 +189,17 @@ impl Performer {
     #[must_use]
     pub fn spawned_login(
         &self,
-        job: &MachineJob,
+        title: String,
+        intent: IntentId,
         destination: Destination,
         identity_file: Option<PathBuf>,
         host_keys: Vec<String>,
     ) -> SshTarget {
         let mut target = self.target(destination);
-        target.name = job.title();
+        target.name = title;
         target.identity_file = identity_file.or_else(|| Some(self.own_key_file()));
         target.secret_key = self.cluster_key();
-        target.host_key_alias = Some(job.intent.to_string());
+        target.host_key_alias = Some(intent.to_string());
         target.host_keys = host_keys;
         target
     }
@@ -216,16 +217,18 @@ impl Performer {
     #[must_use]
     pub fn adopted_login(
         &self,
-        job: &MachineJob,
+        title: String,
+        intent: IntentId,
         destination: &Destination,
         via: Option<&Destination>,
+        host_keys: &[String],
     ) -> SshTarget {
         let mut target = self.target(destination.clone());
-        target.name = job.title();
+        target.name = title;
         target.via = via.cloned().into_iter().collect();
-        target.host_keys = job.host_keys().to_vec();
+        target.host_keys = host_keys.to_vec();
         if !target.host_keys.is_empty() {
-            target.host_key_alias = Some(job.intent.to_string());
+            target.host_key_alias = Some(intent.to_string());
         }
         target
     }

@@ -10,7 +10,6 @@ use crate::agent::api::BootstrapPeer;
 use crate::agent::error::chain;
 use crate::agent::perform::door::Way;
 use crate::agent::reconcile::hands::Hands;
-use crate::agent::reconcile::hands::job;
 use crate::agent::reconcile::hands::told;
 use crate::config::home::Home;
 use crate::model::machine::Access;
@@ -49,9 +48,14 @@ impl Hands {
         match machine.access {
             Some(Access::Local { home }) => self.introduce_local(Home::new(home), bootstrap).await,
             Some(Access::Ssh { destination, identity_file, host_keys, .. }) => {
-                let job = job(intent, record);
-                let login =
-                    self.performer().spawned_login(&job, destination, identity_file, host_keys);
+                let title = record.name.to_string();
+                let login = self.performer().spawned_login(
+                    title,
+                    intent,
+                    destination,
+                    identity_file,
+                    host_keys,
+                );
                 introduce_remote(login, &bootstrap).await
             }
             None => Err("its back-end does not say how to reach it".to_owned()),

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use clap::{Args, Subcommand};
-use data_encoding::BASE32_NOPAD;
 use serde::Serialize;
 use serde_json::Value;
 use serde_json::json;
@@ -238,7 +237,7 @@ pub(in crate::cli::commands) async fn sealed(
     let seed = zeroize::Zeroizing::new(clock::random::<32>().map_err(random)?);
     let value = seal(&text, holders, &recovery, wall_clock(), &seed)
         .map_err(|error| CliError::caused(Kind::User, &error))?;
-    let id = BASE32_NOPAD.encode(&clock::random::<10>().map_err(random)?).to_ascii_lowercase();
+    let id = clock::value_id().map_err(random)?;
     record.values = [(id, value)].into();
     let path = Path::root().join(SECRETS).join(name.as_str()).to_string();
     Ok(DocumentChange::Set { path, value: json!(record) })

@@ -61,14 +61,9 @@ async fn take_off_one(
     let Some(Access::Ssh { destination, via, identity_file, host_keys }) = &record.access else {
         return Err("no way to it through SSH is known".to_owned());
     };
-    let mut target = performer.target(destination.clone());
-    target.name = record.name.to_string();
-    target.via = via.iter().cloned().collect();
+    let title = record.name.to_string();
+    let mut target = performer.adopted_login(title, intent, destination, via.as_ref(), host_keys);
     target.identity_file = identity_file.clone().or(target.identity_file);
-    if !host_keys.is_empty() {
-        target.host_keys.clone_from(host_keys);
-        target.host_key_alias = Some(intent.to_string());
-    }
     let host = OpenSshHost::connect(target).await.map_err(|error| chain(&error.cause))?;
     let script = uninstall::uninstall_script(&Layout::default());
     let mut script = Script::new("taking raptor off", script);

@@ -332,8 +332,14 @@ impl Inner {
                     let address = boot.boot(number, &user_data);
                     let mut world = inner.world.lock().unwrap();
                     let Some(server) = world.server(number) else { return };
-                    server.address = Some(address);
-                    server.runs_at = Some(Instant::now());
+                    if server.is_rented() {
+                        server.address = Some(address);
+                        server.runs_at = Some(Instant::now());
+                    } else {
+                        // Given back while it booted.
+                        drop(world);
+                        boot.end(number);
+                    }
                 });
             } else if server.gone_at.is_some() && server.address.take().is_some() {
                 tokio::task::spawn_blocking(move || boot.end(number));

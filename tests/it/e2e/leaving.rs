@@ -130,29 +130,37 @@ fn clean_removes_every_trace_and_nothing_else() {
 
 /// Lets what the document says at `paths` be long ago; written as the performer writes.
 pub(super) fn make_old(sandbox: &Sandbox, name: &str, paths: &[String]) {
-    use std::io::{Read as _, Write as _};
     let old = |path: &String| serde_json::json!({"change": "set", "path": path, "value": "2020-01-01T00:00:00Z"});
     let changes: Vec<_> = paths.iter().map(old).collect();
     let change = serde_json::json!({"note": "long ago", "changes": changes}).to_string();
+    ask(sandbox, name, "POST", &change).unwrap();
+}
+
+/// What the agent of the machine `name` answers about its document, machines and members included.
+fn ask(sandbox: &Sandbox, name: &str, method: &str, body: &str) -> Result<String, String> {
+    use std::io::{Read as _, Write as _};
     let socket = sandbox.machine(name).join("agent/agent.sock");
-    let mut stream = std::os::unix::net::UnixStream::connect(socket).unwrap();
-    let length = change.len();
+    let mut stream = std::os::unix::net::UnixStream::connect(socket).map_err(|e| e.to_string())?;
+    let length = body.len();
     write!(
         stream,
-        "POST /v1/document HTTP/1.1\r\nHost: agent\r\nConnection: close\r\n\
-         Content-Length: {length}\r\n\r\n{change}"
+        "{method} /v1/document HTTP/1.1\r\nHost: agent\r\nConnection: close\r\n\
+         Content-Length: {length}\r\n\r\n{body}"
     )
-    .unwrap();
+    .map_err(|error| error.to_string())?;
     let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    stream.read_to_string(&mut answer).map_err(|error| error.to_string())?;
+    match answer.split_once("\r\n\r\n") {
+        Some((head, body)) if head.starts_with("HTTP/1.1 200") => Ok(body.to_owned()),
+        _ => Err(answer),
+    }
 }
 
 /// Where the document of `local-1` says when the machine `name` was made and admitted. Killed early
 /// it is a wish, killed late it is a member, too, that nobody ever saw.
 pub(super) fn times_of(sandbox: &Sandbox, name: &str) -> Result<Vec<String>, String> {
-    let export = sandbox.machine("local-1").join("agent/mutable_config.json");
-    let text = std::fs::read_to_string(&export).map_err(|error| error.to_string())?;
+    // The agent is asked: the file that it keeps beside it is written a moment later.
+    let text = ask(sandbox, "local-1", "GET", "")?;
     let document: serde_json::Value = serde_json::from_str(&text).map_err(|e| e.to_string())?;
     let times: Vec<String> = [("machines", "created_at"), ("members", "added_at")]
         .into_iter()
