@@ -8,6 +8,8 @@ use crate::reconcile::fleet::census::State;
 use crate::reconcile::fleet::census::Unit;
 use crate::reconcile::fleet::census::census;
 use crate::reconcile::fleet::choose::choose;
+use crate::reconcile::fleet::crew::Crew;
+use crate::reconcile::fleet::crew::choose_staying;
 use crate::reconcile::fleet::plan::Act;
 use crate::reconcile::fleet::plan::FleetPlan;
 use crate::reconcile::fleet::plan::Planned;
@@ -27,6 +29,7 @@ pub(super) struct Draft<'v> {
     pub(super) braked: bool,
     /// Members whose machines are to go: they act only when nobody else can.
     going: BTreeSet<NodeId>,
+    crew: Crew<'v>,
     plan: FleetPlan,
 }
 
@@ -39,7 +42,7 @@ impl<'v> Draft<'v> {
         }
         let going = units.iter().filter(|unit| unit.state == State::Going);
         let going = going.filter_map(|unit| unit.node).collect();
-        Self { view, units, braked: view.is_braked(), going, plan }
+        Self { view, units, braked: view.is_braked(), going, crew: Crew::new(view), plan }
     }
 
     pub(super) fn finish(self) -> FleetPlan {
@@ -76,21 +79,20 @@ impl<'v> Draft<'v> {
 
     /// Who of those that can act deals with `subject`, which may be the member `except`.
     pub(super) fn chosen(&self, subject: &str, except: Option<NodeId>) -> Option<NodeId> {
-        let able: Vec<NodeId> = self.view.actors(move |node, _| Some(node) != except).collect();
-        self.choose(subject, &able)
+        choose_staying(subject, self.crew.actors(), except, |node| !self.going.contains(node))
     }
 
     /// Who of those that drive the back-end deals with `subject`, on the machine of `except`.
     pub(super) fn chosen_driver(
-        &self,
+        &mut self,
         subject: &str,
         compute_type: &str,
         scope: Option<&str>,
         except: Option<NodeId>,
     ) -> Option<NodeId> {
-        let drivers = self.view.drivers(compute_type, scope);
-        let able: Vec<NodeId> = drivers.filter(|node| Some(*node) != except).collect();
-        self.choose(subject, &able)
+        let going = &self.going;
+        let stays = |node: &NodeId| !going.contains(node);
+        self.crew.chosen_driver(subject, (compute_type, scope), except, stays)
     }
 
     /// Who writes down that the machines of the members `leaving` are to go: one that stays, and the
@@ -101,7 +103,7 @@ impl<'v> Draft<'v> {
         subject: &str,
         leaving: &BTreeSet<NodeId>,
     ) -> Option<NodeId> {
-        let able: Vec<NodeId> = self.view.actors(|_, _| true).collect();
+        let able = self.crew.actors();
         let stays = |node: &NodeId| !leaving.contains(node) && !self.going.contains(node);
         let staying = able.iter().copied().filter(stays);
         choose(subject, staying).or_else(|| choose(LAST, able.iter().copied()))
@@ -111,21 +113,21 @@ impl<'v> Draft<'v> {
     /// to go, one of them takes the others away, and is itself taken away by nobody: two that put
     /// each other out would both stop half-way.
     pub(super) fn chosen_destroyer(
-        &self,
+        &mut self,
         subject: &str,
         compute_type: &str,
         scope: Option<&str>,
         node: Option<NodeId>,
     ) -> Option<NodeId> {
-        let able: Vec<NodeId> = self.view.drivers(compute_type, scope).collect();
+        let able = self.crew.drivers(compute_type, scope);
         let staying = able.iter().copied().filter(|by| !self.going.contains(by));
         let last = || choose(LAST, able.iter().copied()).filter(|last| Some(*last) != node);
         choose(subject, staying).or_else(last)
     }
 
-    fn choose(&self, subject: &str, able: &[NodeId]) -> Option<NodeId> {
-        let staying = able.iter().copied().filter(|node| !self.going.contains(node));
-        choose(subject, staying).or_else(|| choose(subject, able.iter().copied()))
+    /// Whether a member that can act drives the back-end.
+    pub(super) fn is_driven(&mut self, compute_type: &str, scope: Option<&str>) -> bool {
+        !self.crew.drivers(compute_type, scope).is_empty()
     }
 
     /// The places of the units that count for `rule`: those that it selects, less those that go.

@@ -71,7 +71,7 @@ fn give_back(draft: &mut Draft<'_>, unit: &Unit<'_>) {
     let Some(by) = by else {
         let is_here = unit.node == Some(view.me);
         if view.actors(|node, _| Some(node) != unit.node).next().is_some() {
-            let driven = view.drivers(compute_type, scope).next().is_some();
+            let driven = draft.is_driven(compute_type, scope);
             let (why, message) = if driven {
                 (WhyNot::GoesLast, format!("{name} takes the others away first"))
             } else {
@@ -106,14 +106,15 @@ fn give_back(draft: &mut Draft<'_>, unit: &Unit<'_>) {
 
 /// Whether machines are to go besides that of `intent` that a member that lives can give back. One
 /// that was put out is no member, and its machine may be there still.
-fn others_can_be_given_back(draft: &Draft<'_>, intent: IntentId) -> bool {
-    let going = draft.units.iter().filter(|other| other.state == State::Going);
-    going.filter(|other| other.intent != Some(intent)).any(|other| {
-        other.record.is_some_and(|record| {
-            let scope = record.upkeep.scope.as_deref();
-            draft.view.drivers(&record.compute_type, scope).next().is_some()
-        })
-    })
+fn others_can_be_given_back(draft: &mut Draft<'_>, intent: IntentId) -> bool {
+    let others = draft
+        .units
+        .iter()
+        .filter(|other| other.state == State::Going && other.intent != Some(intent));
+    let records: Vec<_> = others.filter_map(|other| other.record).collect();
+    records
+        .into_iter()
+        .any(|record| draft.is_driven(&record.compute_type, record.upkeep.scope.as_deref()))
 }
 
 /// Decides which of the dead, and of the wishes that nobody fulfils, are to go.

@@ -7,6 +7,7 @@
 mod caps;
 mod census;
 pub mod choose;
+mod crew;
 mod draft;
 mod endings;
 mod evidence;
