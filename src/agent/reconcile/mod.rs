@@ -223,8 +223,7 @@ impl Work {
                 });
             }
         }
-        let is_calm =
-            plan.actions.is_empty() && plan.waits.is_empty() && !self.events.is_unsteady();
+        let is_calm = plan.is_calm() && !self.events.is_unsteady();
         if is_calm && self.executor.busy().is_empty() { CALM_INTERVAL } else { BUSY_INTERVAL }
     }
 

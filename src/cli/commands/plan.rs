@@ -34,7 +34,7 @@ pub async fn run(invocation: &Invocation) -> Result<ExitStatus, CliError> {
         print(
             "nothing is to be done: no rule says what must hold (`raptor scale 3` writes one)\n",
         )?;
-    } else if plan.actions.is_empty() && plan.waits.is_empty() {
+    } else if plan.is_calm() {
         print("nothing is to be done\n")?;
     }
     Ok(ExitStatus::DONE)

@@ -16,7 +16,6 @@ use crate::cli::output::print_json;
 use crate::cli::output::table::Table;
 use crate::cli::output::table::printable;
 use crate::model::time::Timestamp;
-use crate::reconcile::fleet::plan::RuleState;
 
 /// Show what holds, what does not and why
 #[derive(Debug, Args)]
@@ -39,10 +38,7 @@ pub async fn run(invocation: &Invocation) -> Result<ExitStatus, CliError> {
         print_json(&told)?;
     } else {
         let plan = plan.unwrap_or_default();
-        // Without rules nothing waits that anybody asked for.
-        let is_settled = plan.rules.is_empty()
-            || plan.waits.is_empty() && plan.rules.iter().all(RuleState::holds);
-        print(&text(&status, SystemTime::now().into(), is_settled))?;
+        print(&text(&status, SystemTime::now().into(), plan.is_settled()))?;
         for line in plan.to_string().lines() {
             print(&format!("{}\n", printable(line)))?;
         }

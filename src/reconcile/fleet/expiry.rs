@@ -24,16 +24,17 @@ pub(super) fn end(draft: &mut Draft<'_>) {
     for unit in draft.units.clone() {
         let Some((intent, record)) = unit.ours() else { continue };
         let Some(expires_at) = record.upkeep.expires_at else { continue };
-        if unit.state == State::Going || view.now.after(notice) < expires_at {
+        if unit.state == State::Going {
             continue;
         }
         let name = unit.name.clone();
         let act = match record.upkeep.warned_at {
-            None => Act::Warn { intent, name, expires_at },
+            None if view.now.after(notice) >= expires_at => Act::Warn { intent, name, expires_at },
             Some(_) if view.now >= expires_at => Act::Retire { intent, name, failed: false },
-            Some(_) => {
+            warned_at => {
+                let why = if warned_at.is_some() { WhyNot::Expiring } else { WhyNot::Lasting };
                 let message = format!("{name} is destroyed at {expires_at}, when its time is over");
-                draft.wait(record.upkeep.rule.as_deref(), WhyNot::Expiring, message);
+                draft.wait(record.upkeep.rule.as_deref(), why, message);
                 continue;
             }
         };

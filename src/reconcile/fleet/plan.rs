@@ -259,8 +259,10 @@ pub enum WhyNot {
     NotOurs,
     /// Another rule needs it.
     NeededElsewhere,
-    /// Its time is not over yet.
+    /// Its time ends soon.
     Expiring,
+    /// Its time ends later: nothing has to be done for long.
+    Lasting,
     /// It takes the others away first.
     GoesLast,
 }
@@ -311,6 +313,23 @@ pub struct FleetPlan {
     pub actions: Vec<Planned>,
     /// What is not, and why.
     pub waits: Vec<Wait>,
+}
+
+impl FleetPlan {
+    /// Whether there is nothing to do, and nothing that may have to be done soon.
+    #[must_use]
+    pub fn is_calm(&self) -> bool {
+        self.actions.is_empty() && self.waits.iter().all(|wait| wait.why == WhyNot::Lasting)
+    }
+
+    /// Whether everything that was asked for holds.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        let is_asked_for = |wait: &Wait| matches!(wait.why, WhyNot::Lasting | WhyNot::Expiring);
+        // Without rules nothing waits that anybody asked for.
+        self.rules.is_empty()
+            || self.waits.iter().all(is_asked_for) && self.rules.iter().all(RuleState::holds)
+    }
 }
 
 impl fmt::Display for FleetPlan {

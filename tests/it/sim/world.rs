@@ -342,7 +342,7 @@ impl World {
         let view = agent.sight.view(now, wall, inputs, busy);
         let plan = reconcile(&view);
         let orders = agent.executor.advance(now, &view, &plan);
-        let is_calm = plan.actions.is_empty() && plan.waits.is_empty();
+        let is_calm = plan.is_calm();
         agent.plan = plan;
         for order in orders {
             self.begin(who, run, order);
