@@ -43,6 +43,23 @@ pub const SYSTEMD_RIGHTS: [&str; 14] = [
     "/sys/fs/cgroup:/sys/fs/cgroup:ro",
 ];
 
+/// What an engine in a container needs of the one outside. `--privileged` would be more, and where the
+/// tests' computer is itself a container it cannot be had.
+pub const NESTING_RIGHTS: [&str; 12] = [
+    "--cap-add",
+    "ALL",
+    "--cap-drop",
+    "SYS_RESOURCE",
+    "--volume",
+    "/var/lib/docker",
+    "--security-opt",
+    "seccomp=unconfined",
+    "--security-opt",
+    "systempaths=unconfined",
+    "--device-cgroup-rule",
+    "a *:* rwm",
+];
+
 /// How an unprivileged user becomes root.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sudo {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::{Site, WORK_LIMIT, configure};
-use crate::support::container::Container;
+use crate::support::container::{Container, NESTING_RIGHTS};
 use crate::support::wait::wait_until;
 
 /// How long a machine that lets nothing in is given to answer.
@@ -110,21 +110,7 @@ fn write_what_the_manual_shows(site: &Site) -> usize {
 #[ignore = "end to end: run by ./runtests.sh"]
 fn a_machine_without_an_init_system_gets_an_engine_that_comes_back() {
     let site = Site::new();
-    let rights = [
-        "--cap-add",
-        "ALL",
-        "--cap-drop",
-        "SYS_RESOURCE",
-        "--volume",
-        "/var/lib/docker",
-        "--security-opt",
-        "seccomp=unconfined",
-        "--security-opt",
-        "systempaths=unconfined",
-        "--device-cgroup-rule",
-        "a *:* rwm",
-    ];
-    let host = Container::start_with("box", &site.network, &site.key, &rights);
+    let host = Container::start_with("box", &site.network, &site.key, &NESTING_RIGHTS);
     host.sh("for place in /sys/fs/cgroup /sys/fs/cgroup/*; do
                  mount -o remount,bind,rw \"$place\" 2>/dev/null || true
              done");

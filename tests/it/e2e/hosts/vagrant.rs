@@ -5,6 +5,7 @@ use std::fs;
 use serde_json::{Value, json};
 
 use super::{WORK_LIMIT, configure, names};
+use crate::support::container::NESTING_RIGHTS;
 use crate::support::docker::{LABEL, docker, image, run_name, try_docker};
 use crate::support::sandbox::Sandbox;
 use crate::support::wait::wait_until;
@@ -24,23 +25,6 @@ const NESTING: &str = "for place in /sys/fs/cgroup /sys/fs/cgroup/*; do
         mount -o remount,bind,rw \"$place\" 2>/dev/null || true
     done
     exec /usr/sbin/sshd -D -e";
-
-/// What an engine in a container needs of the one outside. `--privileged` would be more, and where the
-/// tests' computer is itself a container it cannot be had.
-const NESTING_RIGHTS: [&str; 12] = [
-    "--cap-add",
-    "ALL",
-    "--cap-drop",
-    "SYS_RESOURCE",
-    "--volume",
-    "/var/lib/docker",
-    "--security-opt",
-    "seccomp=unconfined",
-    "--security-opt",
-    "systempaths=unconfined",
-    "--device-cgroup-rule",
-    "a *:* rwm",
-];
 
 impl Site {
     fn new() -> Self {
