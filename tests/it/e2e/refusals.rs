@@ -51,6 +51,8 @@ fn without_a_cluster_every_command_says_how_to_get_one() {
     let nothing = "error: no agent answers\n  - unix:/nowhere/agent.sock: No such file or directory (os error 2)\n  \
                    hint: is the agent running there? another member is named with --connect user@host\n";
     refused(&sandbox, &["--connect", "unix:/nowhere/agent.sock", "members"], 1, nothing);
+    let dry = sandbox.raptor(["config", "set", "mesh.rings", "4", "--dry-run"]).success();
+    dry.stdout_is("set mesh.rings to 4\n");
     assert!(sandbox.files().is_empty(), "{:?}", sandbox.files());
 }
 

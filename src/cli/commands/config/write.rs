@@ -107,7 +107,10 @@ pub fn validate_document(
 }
 
 fn document_change(change: &Change) -> DocumentChange {
-    let path = in_document(change.path()).to_string();
+    change_at(change, in_document(change.path()).to_string())
+}
+
+fn change_at(change: &Change, path: String) -> DocumentChange {
     match change {
         Change::Set { value, .. } => DocumentChange::Set { path, value: value.clone() },
         Change::Unset { .. } => DocumentChange::Unset { path },
@@ -154,7 +157,9 @@ fn write_file(invocation: &Invocation, changes: &[Change], note: &str) -> Result
         change.apply(&mut tree).map_err(|error| CliError::caused(Kind::User, &error))?;
     }
     if invocation.dry_run {
-        return print_json(&tree);
+        let told = changes.iter().map(|change| change_at(change, change.path().to_string()));
+        let request = WriteRequest { note: note.to_owned(), changes: told.collect() };
+        return show(invocation, &request, changes);
     }
     let failed = |error| CliError::file("write", &path, &error);
     let draft = path.with_extension(format!("json.{}", std::process::id()));
