@@ -14,6 +14,7 @@ use crate::config::home::Home;
 use crate::config::schema::Config;
 use crate::model::cluster::ClusterId;
 use crate::model::machine::Machine;
+use crate::ssh::known_hosts::KnownHosts;
 
 /// Where the machines of the cluster of `context` are by the word of their back-ends, as far as
 /// those are none of the `tried`.
@@ -32,7 +33,11 @@ pub async fn moved(
             let Some(access) = &machine.access else { continue };
             let place = way(access, Some(machine.intent));
             if !tried.contains(&place) {
-                trust(invocation, machine.intent, access);
+                // Those that are known are newer than what the back-end knows: the keys of its birth.
+                let known = KnownHosts::new(invocation.known_hosts());
+                if known.keys(&machine.intent.to_string()).is_ok_and(|keys| keys.is_empty()) {
+                    trust(invocation, machine.intent, access);
+                }
                 found.push(place);
             }
         }

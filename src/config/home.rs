@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use crate::model::cluster::ClusterId;
+use crate::model::machine::IntentId;
 use crate::model::name::Name;
 
 /// A home folder: an operator's, or a machine's. Machines of the compute type `local` have homes
@@ -110,6 +111,18 @@ impl Home {
     #[must_use]
     pub fn machine_file(&self) -> PathBuf {
         self.agent_folder().join("agent.json")
+    }
+
+    /// Notes of machines that are made for a while only.
+    #[must_use]
+    pub fn passing_folder(&self) -> PathBuf {
+        self.root.join("passing")
+    }
+
+    /// The note of one of them.
+    #[must_use]
+    pub fn passing_file(&self, intent: IntentId) -> PathBuf {
+        self.passing_folder().join(format!("{intent}.json"))
     }
 
     /// The wishes for the first machines of a cluster that has no document yet.

@@ -39,7 +39,7 @@ const CHANGE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Connections kept for the next request. Each may be a session on an SSH connection, of which
 /// `sshd` allows ten: those kept by nobody's need would starve those that wait for one.
-const IDLE_CONNECTIONS_MAX: usize = 2;
+const IDLE_CONNECTIONS_MAX: usize = 3;
 
 /// `Upgrade` token of a terminal session.
 pub const TERMINAL_PROTOCOL: &str = "raptor-terminal";

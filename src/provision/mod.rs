@@ -5,6 +5,7 @@
 
 pub mod check;
 pub mod compose;
+mod early;
 pub mod elf;
 pub mod error;
 pub mod input;

@@ -38,6 +38,8 @@ pub struct Order {
     pub layout: Layout,
     /// What the machine must have.
     pub requirements: Requirements,
+    /// Whether root logs in: what is prepared there needs nothing that the first look tells.
+    pub is_root: bool,
     /// Whether it was made a moment ago and root logs in: nothing there could be met or lost.
     pub is_new: bool,
     /// The server type's modules; empty when nothing is provisioned.

@@ -8,6 +8,7 @@ use serde_json::Value;
 use crate::model::name::Name;
 use crate::model::progress::Progress;
 use crate::provision::check::{Problem, check};
+use crate::provision::early::{EarlyCopy, copy};
 use crate::provision::error::{SlaveCause, SlaveError};
 use crate::provision::install::{prune, release_name, switch};
 use crate::provision::order::{Admission, InitReply, JoinOrder, Order, Program, Slaved};
@@ -17,7 +18,7 @@ use crate::provision::service::{Service, service};
 use crate::provision::steps::{Step, steps};
 use crate::provision::undo::{Reached, undo};
 use crate::ssh::error::HostError;
-use crate::ssh::host::{Host, Output, Script, Source, Upload, Uploaded};
+use crate::ssh::host::{Host, Output, Script, Uploaded};
 use crate::ssh::quote::quote;
 
 /// What a script may take beyond the sum of its steps.
@@ -50,7 +51,7 @@ struct Run<'a> {
     name: Name,
     reached: Reached,
     reply: Option<InitReply>,
-    /// How the copying went that did not wait for the look at a new machine.
+    /// How the copying went that did not wait for the look at the machine.
     copied: Option<Result<Uploaded, HostError>>,
     uploaded: bool,
 }
@@ -65,8 +66,12 @@ pub async fn slave(
     admission: &dyn Admission,
     progress: &Arc<dyn Progress>,
 ) -> Result<Slaved, SlaveError> {
-    let (looked, copied) =
-        tokio::join!(look(host, order, admission, progress), copy_early(host, order));
+    if order.join.is_some() || !order.modules.is_empty() {
+        // For the copy and the first script, or for both scripts.
+        host.get_ready(2);
+    }
+    let mut copy = EarlyCopy::new(host, order);
+    let looked = copy.beside(look(host, order, admission, progress)).await;
     let (probe, warnings, other) = match looked {
         Ok(fit) => fit,
         Err(failure) => return Err(told(host, None, failure, Vec::new(), Vec::new())),
@@ -78,9 +83,13 @@ pub async fn slave(
             return Err(told(host, None, failure, Vec::new(), Vec::new()));
         }
     };
-    // What was copied early is not for that machine.
-    let copied = copied.filter(|_| other.is_none());
-    let mut run = Run { other, copied, ..Run::new(host, order, progress, probe, steps) };
+    let mut run = Run { other, ..Run::new(host, order, progress, probe, steps) };
+    if run.takes_early_copy() {
+        progress.stage(host.name(), "copying raptor");
+        run.copied = copy.take().await;
+    } else {
+        drop(copy);
+    }
     if let Err(failure) = run.perform(admission).await {
         let (undone, left) = run.put_back(admission, &failure).await;
         let log = run.reached.installing.then(|| order.layout.log());
@@ -128,25 +137,6 @@ async fn look(
     match check(&probe, &requirements) {
         Ok(warnings) => Ok((probe, warnings, other)),
         Err(problems) => Err(Failure::new("checking", SlaveCause::Unfit(problems))),
-    }
-}
-
-/// Copies the program onto a new machine while it is still being looked at: most of the time of a
-/// spawn goes into this copy.
-async fn copy_early(host: &dyn Host, order: &Order) -> Option<Result<Uploaded, HostError>> {
-    let join = order.join.as_ref().filter(|_| order.is_new)?;
-    Some(host.upload(copy(order, &join.program, false)).await)
-}
-
-/// The program's way to where its release belongs.
-fn copy(order: &Order, program: &Program, sudo: bool) -> Upload {
-    Upload {
-        source: Source::File(program.path.clone()),
-        destination: order.layout.release(&release_name(&program.version, &program.sha256)),
-        mode: 0o755,
-        sha256: Some(program.sha256.clone()),
-        sudo,
-        observer: None,
     }
 }
 
@@ -201,6 +191,7 @@ impl<'a> Run<'a> {
             let answer = answer.chars().take(200).collect();
             Failure::new("agent init", SlaveCause::BadReply { answer })
         })?;
+        self.host.get_ready(1);
         self.progress.stage(self.host.name(), "being admitted");
         let reply = self.reply.insert(reply);
         let bootstrap = admission
@@ -237,13 +228,27 @@ impl<'a> Run<'a> {
         self.script("confirming", composer.finish()).await.map(drop)
     }
 
-    async fn upload(&mut self, program: &Program) -> Result<(), Failure> {
+    /// Whether the program that may have been copied early is the one that the machine needs: not where
+    /// it is of another kind, nor where it has it.
+    fn takes_early_copy(&self) -> bool {
+        let join = self.order.join.as_ref().filter(|_| self.other.is_none());
+        join.is_some_and(|join| {
+            self.order.is_root && (self.order.is_new || !self.is_there(&join.program))
+        })
+    }
+
+    /// Whether the machine runs this program already.
+    fn is_there(&self, program: &Program) -> bool {
         let release = release_name(&program.version, &program.sha256);
-        let there = self.probe.sha256.as_ref() == Some(&program.sha256);
-        if self.copied.is_none() && there && self.probe.release.as_ref() == Some(&release) {
+        self.probe.sha256.as_ref() == Some(&program.sha256)
+            && self.probe.release.as_ref() == Some(&release)
+    }
+
+    async fn upload(&mut self, program: &Program) -> Result<(), Failure> {
+        if self.copied.is_none() && self.is_there(program) {
             return Ok(());
         }
-        self.reached.release = Some(release);
+        self.reached.release = Some(release_name(&program.version, &program.sha256));
         let uploaded = if let Some(copied) = self.copied.take() {
             copied
         } else {

@@ -19,7 +19,7 @@ use crate::ssh::shell::{
     Elevation, bridged, elevation_failure, guarded, program_of_command, program_of_script,
 };
 use crate::ssh::sudo::SudoPassword;
-use crate::ssh::transport::{Channel, Transport};
+use crate::ssh::transport::{Channel, Input, Transport};
 use crate::ssh::upload::upload;
 
 /// Most that is kept of either output.
@@ -58,6 +58,10 @@ impl<T: Carried> Host for T {
 
     fn script(&self, script: Script) -> BoxFuture<'_, Result<Output, HostError>> {
         Box::pin(self.carrier().script(script))
+    }
+
+    fn get_ready(&self, sessions: usize) {
+        self.carrier().transport.get_ready(sessions);
     }
 
     fn reconnect(&self) -> BoxFuture<'_, Result<(), HostError>> {
@@ -264,7 +268,7 @@ impl AsyncWrite for Bridge {
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         // The pipe ends when it is dropped: shutting it down has no effect of its own.
         let flushed = std::task::ready!(Pin::new(&mut self.channel.stdin).poll_shutdown(context));
-        self.channel.stdin = Box::new(tokio::io::sink());
+        self.channel.stdin = Input::Other(Box::new(tokio::io::sink()));
         Poll::Ready(flushed)
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::Notify;
 
 use crate::ssh::error::HostError;
 
@@ -18,6 +19,10 @@ pub const TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);
 pub trait Host: Send + Sync {
     /// What the user calls the machine.
     fn name(&self) -> &str;
+
+    /// Says that so many calls will follow soon: a host at some distance opens their sessions while
+    /// other work goes on.
+    fn get_ready(&self, _sessions: usize) {}
 
     /// Runs one program. A status other than 0 is no error: it is in the output.
     fn run(&self, command: Command) -> BoxFuture<'_, Result<Output, HostError>>;
@@ -147,6 +152,9 @@ pub struct Upload {
     pub sudo: bool,
     /// Who watches the bytes go.
     pub observer: Option<ProgressObserver>,
+    /// When there is one, nothing is changed on the host before it is notified; dropping the call
+    /// before leaves everything as it was.
+    pub permission: Option<Arc<Notify>>,
 }
 
 /// What became of an upload.

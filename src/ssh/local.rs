@@ -9,7 +9,7 @@ use tokio::process;
 use crate::ssh::carry::{Carried, Carrier, lost};
 use crate::ssh::error::Cause;
 use crate::ssh::sudo::SudoPassword;
-use crate::ssh::transport::{Channel, Transport};
+use crate::ssh::transport::{Channel, Input, Transport};
 
 /// This machine.
 #[derive(Debug, Clone)]
@@ -76,7 +76,7 @@ impl Transport for LocalHost {
                 Ok(status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or_default()))
             };
             Ok(Channel {
-                stdin: Box::new(stdin),
+                stdin: Input::Other(Box::new(stdin)),
                 stdout: Box::new(stdout),
                 stderr: Box::new(stderr),
                 status: Box::pin(status),

@@ -5,6 +5,7 @@ use std::process::Stdio;
 
 use tokio::process::Command;
 
+use crate::ssh::known_hosts::KnownHosts;
 use crate::ssh::target::SshTarget;
 
 /// Keys of one host that are kept: a host has one of each type.
@@ -22,8 +23,14 @@ pub(crate) async fn lookup(target: &SshTarget) -> Vec<String> {
         Some(alias) => alias.clone(),
         None => configured_name(target).await.unwrap_or_else(|| target.key_name()),
     };
-    let mut keys: Vec<String> = Vec::new();
-    for file in files(target) {
+    // In raptor's own file no name is hashed. ssh notes a host's in small letters.
+    let own = KnownHosts::new(&target.known_hosts);
+    let mut keys = own.keys(&name).unwrap_or_default();
+    if keys.is_empty() {
+        keys = own.keys(&name.to_ascii_lowercase()).unwrap_or_default();
+    }
+    keys.truncate(KEYS_MAX);
+    for file in files() {
         // ssh-keygen finds hashed names, too.
         let answer = output(Command::new("ssh-keygen").args(["-F", &name, "-f"]).arg(&file)).await;
         for key in answer.iter().flat_map(|answer| answer.lines()).filter_map(key_of) {
@@ -54,11 +61,10 @@ fn name_in(answer: &str) -> Option<String> {
     }
 }
 
-fn files(target: &SshTarget) -> Vec<PathBuf> {
+fn files() -> Vec<PathBuf> {
     let home = std::env::var_os("HOME").map(PathBuf::from);
     let users = home.into_iter().flat_map(|home| USERS_FILES.map(|file| home.join(file)));
-    let all = std::iter::once(target.known_hosts.clone()).chain(users);
-    all.chain(GLOBAL_FILES.map(PathBuf::from)).filter(|file| file.is_file()).collect()
+    users.chain(GLOBAL_FILES.map(PathBuf::from)).filter(|file| file.is_file()).collect()
 }
 
 /// The key of a line `NAMES TYPE BASE64`; none of a remark, nor of a line about an authority.

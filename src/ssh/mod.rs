@@ -23,6 +23,7 @@ mod carry;
 mod lookup;
 mod master;
 mod parent_death;
+mod pipe;
 mod shell;
 mod transport;
 

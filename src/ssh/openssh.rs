@@ -1,11 +1,13 @@
 //! A host through the system's `ssh`: the user's configuration, keys, agent and jump hosts hold.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::future::BoxFuture;
 use openssh::Session;
 use openssh::Stdio;
+use tokio::io::AsyncWriteExt;
+use tokio::task::JoinHandle;
 
 use crate::ssh::carry::{Carried, Carrier, lost};
 use crate::ssh::error::{Cause, HostError};
@@ -13,8 +15,10 @@ use crate::ssh::known_hosts::KnownHosts;
 use crate::ssh::limits::{Sessions, handshake};
 use crate::ssh::lookup::lookup;
 use crate::ssh::master::Master;
+use crate::ssh::pipe;
+use crate::ssh::shell::{line_for_spare, spare};
 use crate::ssh::target::SshTarget;
-use crate::ssh::transport::{Channel, Transport};
+use crate::ssh::transport::{Channel, Input, Transport};
 
 /// A connected host. Dropping it (and its bridges) closes the connection and ends what runs on it.
 pub struct OpenSshHost {
@@ -61,11 +65,19 @@ impl Carried for OpenSshHost {
     }
 }
 
-/// The master and the sessions on it. `session` only talks to the master's socket.
+/// A session that is being opened, or waits.
+type Spare = JoinHandle<Result<Channel, Cause>>;
+
+/// The master and the sessions on it. Dropping it gives up those that nobody used.
 struct Connection {
-    session: Arc<Session>,
-    sessions: Sessions,
-    master: Arc<Master>,
+    opener: Opener,
+    spares: Mutex<Vec<Spare>>,
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.spares().iter().for_each(JoinHandle::abort);
+    }
 }
 
 impl Connection {
@@ -89,42 +101,78 @@ impl Connection {
         let master = Arc::new(master);
         let socket: Box<Path> = master.socket().into();
         let session = Arc::new(Session::resume_mux(socket, None));
-        Ok(Self { session, sessions: Sessions::new(), master })
+        let opener = Opener { session, sessions: Sessions::new(), master };
+        Ok(Self { opener, spares: Mutex::default() })
+    }
+
+    /// Has a session that waits do `command_line`; none when there is none, or it is of no use.
+    async fn use_spare(&self, command_line: &str) -> Option<Channel> {
+        let line = line_for_spare(command_line)?;
+        let spare = self.spares().pop()?;
+        let mut channel = spare.await.ok()?.ok()?;
+        channel.stdin.write_all(line.as_bytes()).await.ok()?;
+        Some(channel)
+    }
+
+    fn spares(&self) -> MutexGuard<'_, Vec<Spare>> {
+        self.spares.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Opens sessions. `session` only talks to the master's socket.
+#[derive(Clone)]
+struct Opener {
+    session: Arc<Session>,
+    sessions: Sessions,
+    master: Arc<Master>,
+}
+
+impl Opener {
+    async fn open(self, command_line: String) -> Result<Channel, Cause> {
+        let turn = self.sessions.acquire().await;
+        let (pipe, reader) = pipe::new().map_err(lost)?;
+        let mut command = Arc::clone(&self.session).arc_raw_command(command_line);
+        command.stdin(Stdio::from(reader)).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = match command.spawn().await {
+            Ok(child) => child,
+            Err(error) => return Err(failure(&self.master, error).await),
+        };
+        let (Some(stdout), Some(stderr)) = (child.stdout().take(), child.stderr().take()) else {
+            return Err(Cause::Other { detail: "the session has no streams".to_owned() });
+        };
+        // The master lives at least as long as any stream of its sessions.
+        let master = self.master;
+        let status = async move {
+            let _turn = turn;
+            match child.wait().await {
+                Ok(status) => Ok(status.code().unwrap_or(255)),
+                // How the crate says status 127.
+                Err(openssh::Error::Remote(_)) => Ok(127),
+                Err(error) => Err(failure(&master, error).await),
+            }
+        };
+        Ok(Channel {
+            stdin: Input::Pipe(pipe),
+            stdout: Box::new(stdout),
+            stderr: Box::new(stderr),
+            status: Box::pin(status),
+        })
     }
 }
 
 impl Transport for Connection {
     fn open(&self, command_line: String) -> BoxFuture<'_, Result<Channel, Cause>> {
         Box::pin(async move {
-            let turn = self.sessions.acquire().await;
-            let mut command = Arc::clone(&self.session).arc_raw_command(command_line);
-            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-            let mut child = match command.spawn().await {
-                Ok(child) => child,
-                Err(error) => return Err(failure(&self.master, error).await),
-            };
-            let streams = (child.stdin().take(), child.stdout().take(), child.stderr().take());
-            let (Some(stdin), Some(stdout), Some(stderr)) = streams else {
-                return Err(Cause::Other { detail: "the session has no streams".to_owned() });
-            };
-            // The master lives at least as long as any stream of its sessions.
-            let master = Arc::clone(&self.master);
-            let status = async move {
-                let _turn = turn;
-                match child.wait().await {
-                    Ok(status) => Ok(status.code().unwrap_or(255)),
-                    // How the crate says status 127.
-                    Err(openssh::Error::Remote(_)) => Ok(127),
-                    Err(error) => Err(failure(&master, error).await),
-                }
-            };
-            Ok(Channel {
-                stdin: Box::new(stdin),
-                stdout: Box::new(stdout),
-                stderr: Box::new(stderr),
-                status: Box::pin(status),
-            })
+            if let Some(channel) = self.use_spare(&command_line).await {
+                return Ok(channel);
+            }
+            self.opener.clone().open(command_line).await
         })
+    }
+
+    fn get_ready(&self, sessions: usize) {
+        let opened = (0..sessions).map(|_| tokio::spawn(self.opener.clone().open(spare())));
+        self.spares().extend(opened);
     }
 }
 

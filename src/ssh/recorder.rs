@@ -121,6 +121,9 @@ impl Host for Recorder {
 
     fn upload(&self, upload: Upload) -> BoxFuture<'_, Result<Uploaded, HostError>> {
         Box::pin(async move {
+            if let Some(permission) = &upload.permission {
+                permission.notified().await;
+            }
             let call = Call::Upload {
                 source: upload.source,
                 destination: upload.destination,

@@ -24,7 +24,8 @@ const GUARD: &str = concat!(
 );
 
 /// Receives a file: `$1` path, `$2` mode, `$3` length, `$4` SHA-256. Answers `same`, or `send`
-/// and then `done`. A status other than 0 leaves nothing behind.
+/// and, when it was sent a line `go` and the bytes, `done`. Before that line nothing is changed. A
+/// status other than 0 leaves nothing behind.
 const RECEIVE: &str = concat!(
     "d=$1; t=; ",
     "sum() { if command -v sha256sum >/dev/null 2>&1; then sha256sum <\"$1\"; ",
@@ -33,7 +34,8 @@ const RECEIVE: &str = concat!(
     "trap \"exit 143\" HUP INT TERM PIPE; ",
     "if test -f \"$d\" && test \"$(sum \"$d\")\" = \"$4\"; then ",
     "chmod \"$2\" \"$d\" && echo same; exit; fi; ",
-    "mkdir -p \"$(dirname \"$d\")\" && t=$(mktemp \"$d.XXXXXX\") || exit 73; echo send; ",
+    "echo send; IFS= read -r g && test \"$g\" = go || exit 75; ",
+    "mkdir -p \"$(dirname \"$d\")\" && t=$(mktemp \"$d.XXXXXX\") || exit 73; ",
     "head -c \"$3\" >\"$t\" || exit 74; ",
     "test \"$(($(wc -c <\"$t\")))\" = \"$3\" || exit 75; ",
     "test \"$(sum \"$t\")\" = \"$4\" || exit 75; ",
@@ -60,6 +62,9 @@ const ELEVATE_WITH_PASSWORD: &str = concat!(
     "{ printf %s \"$q\"; echo; } | sudo -k -S -p \"\" true 2>/dev/null || ",
     "{ echo raptor:sudo-refused >&2; exit 251; }; exec sudo -k -S -p \"\" sh -c \"$@\"",
 );
+
+/// Waits for its command line as the first line of standard input.
+const SPARE: &str = "IFS= read -r t; eval \"$t\"";
 
 /// How a text becomes root.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,6 +126,19 @@ pub(crate) fn bridged(argv: &[String], elevation: Elevation) -> Result<String, C
     Ok(command_line(&words, elevation))
 }
 
+/// The command line of a session that is opened before it is known what for: it does what its first
+/// line says.
+pub(crate) fn spare() -> String {
+    command_line(&[SPARE], Elevation::None)
+}
+
+/// What is written to a [`spare`] session to have it do `command_line`, where that can be sent as one
+/// line. Other letters than those of ASCII are not read alike by all shells.
+pub(crate) fn line_for_spare(command_line: &str) -> Option<String> {
+    let is_plain = command_line.is_ascii() && !command_line.contains(['\n', '\0']);
+    is_plain.then(|| format!("{command_line}\n"))
+}
+
 fn command_line(words: &[&str], elevation: Elevation) -> String {
     let words = quote_all(words);
     match elevation {
@@ -155,7 +173,7 @@ mod tests {
 
     #[test]
     fn every_login_shell_reads_the_texts_alike() {
-        for text in [GUARD, RECEIVE, ELEVATE, ELEVATE_WITH_PASSWORD] {
+        for text in [GUARD, RECEIVE, ELEVATE, ELEVATE_WITH_PASSWORD, SPARE] {
             for letter in ['\'', '\\', '\n'] {
                 assert!(!text.contains(letter), "{letter:?} in {text}");
             }

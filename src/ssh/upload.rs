@@ -1,7 +1,9 @@
 //! Files onto a host: asked for by their SHA-256, sent through `cat`'s place in one session.
 
+use std::fs::File;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
@@ -11,14 +13,27 @@ use tokio::time::timeout;
 use crate::ssh::carry::{Carrier, finish, lost};
 use crate::ssh::error::{Cause, HostError};
 use crate::ssh::host::{Output, Source, Upload, Uploaded};
+use crate::ssh::pipe;
 use crate::ssh::shell::receiving;
-use crate::ssh::transport::Channel;
+use crate::ssh::transport::{Channel, Input};
 
 /// How long a host may take over one piece, or over its answer.
 const STALL: Duration = Duration::from_secs(60);
 
 /// Bytes that are sent in one piece.
 const PIECE: usize = 64 * 1024;
+
+/// Bytes of a file that are moved in one go.
+const MOVE: usize = 1024 * 1024;
+
+/// What has the host take the bytes that follow.
+const GO: &[u8] = b"go\n";
+
+/// What is sent.
+enum Bytes {
+    Memory(Arc<[u8]>),
+    File(File, PathBuf),
+}
 
 /// SHA-256 of `bytes` in hexadecimal.
 #[must_use]
@@ -47,7 +62,7 @@ async fn send(carrier: Carrier<'_>, upload: &Upload) -> Result<Uploaded, Cause> 
     if !path.starts_with('/') || path.ends_with('/') || path.contains(['\0', '\n']) {
         return Err(Cause::Invalid { detail: format!("{path:?} is not the path of a file") });
     }
-    let (mut bytes, length, sha256) = open(&upload.source, upload.sha256.clone()).await?;
+    let (bytes, length, sha256) = open(&upload.source, upload.sha256.clone()).await?;
     let elevation = carrier.elevation(upload.sudo);
     let command_line = receiving(path, upload.mode, length, &sha256, elevation);
     let mut channel = within(carrier.transport.open(command_line)).await??;
@@ -58,7 +73,10 @@ async fn send(carrier: Carrier<'_>, upload: &Upload) -> Result<Uploaded, Cause> 
     within((&mut stdout).take(64).read_line(&mut answer)).await?.map_err(lost)?;
     channel.stdout = Box::new(stdout);
     if answer.trim() == "send" {
-        stream(&mut channel, bytes.as_mut(), length, upload).await?;
+        if let Some(permission) = &upload.permission {
+            permission.notified().await;
+        }
+        stream(&mut channel, bytes, length, upload).await?;
     }
     let output = within(finish(channel, None)).await??;
     if output.status != 0 {
@@ -70,39 +88,82 @@ async fn send(carrier: Carrier<'_>, upload: &Upload) -> Result<Uploaded, Cause> 
 /// Sends all bytes. A host that ends early is no error here: its status says why.
 async fn stream(
     channel: &mut Channel,
-    bytes: &mut (dyn AsyncRead + Send + Unpin),
+    bytes: Bytes,
     length: u64,
     upload: &Upload,
 ) -> Result<(), Cause> {
+    if within(channel.stdin.write_all(GO)).await?.is_err() {
+        return Ok(());
+    }
+    let mut rest: Box<dyn AsyncRead + Send + Unpin> = match bytes {
+        Bytes::Memory(bytes) => Box::new(io::Cursor::new(bytes)),
+        Bytes::File(file, path) => match move_into(channel, &file, &path, length, upload).await? {
+            Moved::All => return Ok(()),
+            Moved::Nothing => Box::new(tokio::fs::File::from_std(file)),
+        },
+    };
     let mut piece = vec![0u8; PIECE];
     let mut sent = 0u64;
     while sent < length {
-        let read = bytes.read(&mut piece).await.map_err(|source| unreadable(upload, source))?;
+        let read = rest.read(&mut piece).await.map_err(|source| unreadable(upload, source))?;
         if read == 0 {
-            let source = io::Error::from(io::ErrorKind::UnexpectedEof);
-            return Err(unreadable(upload, source));
+            return Err(unreadable(upload, io::ErrorKind::UnexpectedEof.into()));
         }
         if within(channel.stdin.write_all(&piece[..read])).await?.is_err() {
             return Ok(());
         }
         sent += read as u64;
-        if let Some(observer) = &upload.observer {
-            observer(sent);
-        }
+        tell(upload, sent);
     }
     let _early_end = within(channel.stdin.flush()).await?;
     Ok(())
 }
 
-async fn open(
-    source: &Source,
-    known: Option<String>,
-) -> Result<(Box<dyn AsyncRead + Send + Unpin>, u64, String), Cause> {
+/// How far a file got without being copied.
+enum Moved {
+    /// To its end, or to that of the host.
+    All,
+    /// That is not done with this file, or this session.
+    Nothing,
+}
+
+/// Has the system move a file into the session's pipe.
+async fn move_into(
+    channel: &mut Channel,
+    file: &File,
+    path: &Path,
+    length: u64,
+    upload: &Upload,
+) -> Result<Moved, Cause> {
+    let Input::Pipe(pipe) = &mut channel.stdin else { return Ok(Moved::Nothing) };
+    let mut sent = 0u64;
+    while sent < length {
+        let left = usize::try_from(length - sent).unwrap_or(MOVE).min(MOVE);
+        match within(pipe::move_into(pipe, file, left)).await? {
+            Ok(0) => return Err(unreadable(upload, io::ErrorKind::UnexpectedEof.into())),
+            Ok(moved) => sent += moved as u64,
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(Moved::All),
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput && sent == 0 => {
+                return Ok(Moved::Nothing);
+            }
+            Err(source) => return Err(Cause::LocalFile { path: path.to_owned(), source }),
+        }
+        tell(upload, sent);
+    }
+    Ok(Moved::All)
+}
+
+fn tell(upload: &Upload, sent: u64) {
+    if let Some(observer) = &upload.observer {
+        observer(sent);
+    }
+}
+
+async fn open(source: &Source, known: Option<String>) -> Result<(Bytes, u64, String), Cause> {
     match source {
         Source::Bytes(bytes) => {
             let sha256 = known.unwrap_or_else(|| sha256_of_bytes(bytes));
-            let length = bytes.len() as u64;
-            Ok((Box::new(io::Cursor::new(bytes.clone())), length, sha256))
+            Ok((Bytes::Memory(bytes.clone()), bytes.len() as u64, sha256))
         }
         Source::File(path) => {
             let local = |source| Cause::LocalFile { path: path.clone(), source };
@@ -115,9 +176,9 @@ async fn open(
                     .map_err(|_| local(io::Error::other("reading was given up")))?
                     .map_err(local)?
             };
-            let file = tokio::fs::File::open(path).await.map_err(local)?;
-            let length = file.metadata().await.map_err(local)?.len();
-            Ok((Box::new(file), length, sha256))
+            let file = File::open(path).map_err(local)?;
+            let length = file.metadata().map_err(local)?.len();
+            Ok((Bytes::File(file, path.clone()), length, sha256))
         }
     }
 }

@@ -23,8 +23,10 @@ use crate::agent::perform::settings::Performer;
 use crate::agent::recovery;
 use crate::compute::Compute;
 use crate::model::cluster::ClusterId;
+use crate::model::cluster::Genesis;
 use crate::model::machine::IntentId;
 use crate::model::machine::MachineRecord;
+use crate::model::member::Member;
 use crate::model::upkeep::Tombstone;
 
 /// What a build left: an outcome a machine, and the cluster's door when it has one.
@@ -33,6 +35,10 @@ pub struct Built {
     pub outcomes: Vec<Outcome>,
     /// The cluster.
     pub door: Option<Arc<dyn Door>>,
+    /// What it said of itself afterwards, to whoever is no member of it.
+    pub genesis: Option<Genesis>,
+    /// Its members then, where they could be asked for.
+    pub members: Option<Vec<Member>>,
 }
 
 /// What the tasks of one build share.
@@ -85,18 +91,10 @@ impl Performer {
         let outcomes = run_all(&site, jobs, founder).await;
         let door = site.entrance.door();
         // A member has done so when it told what it can drive.
+        let (mut genesis, mut members) = (None, None);
         if let (Some(door), None) = (&door, self.settings().member) {
-            if let Err(error) = self.publish_proof(cluster_id, door.as_ref()).await {
-                tracing::warn!(cause = error.cause, "members cannot prove that backups are theirs");
-            }
-            for compute_type in site.computes.keys() {
-                if let Err(error) = self.publish_key(compute_type, door.as_ref()).await {
-                    tracing::warn!(
-                        cause = error.cause,
-                        "others cannot log in to what is made from here"
-                    );
-                }
-            }
+            let told = tokio::join!(self.publish(&site, door), door.genesis(), door.members());
+            (genesis, members) = (told.1.ok(), told.2.ok());
         }
         // What could not be put back is still to be found by its wish.
         let is_clean = |outcome: &Outcome| {
@@ -109,7 +107,22 @@ impl Performer {
                 recovery::forget(self.home(), cluster_id);
             }
         }
-        Ok(Built { outcomes, door })
+        Ok(Built { outcomes, door, genesis, members })
+    }
+
+    /// Tells the members what they need of this computer's: a failure only takes that from them.
+    async fn publish(&self, site: &Site, door: &Arc<dyn Door>) {
+        if let Err(error) = self.publish_proof(site.cluster_id, door.as_ref()).await {
+            tracing::warn!(cause = error.cause, "members cannot prove that backups are theirs");
+        }
+        for compute_type in site.computes.keys() {
+            if let Err(error) = self.publish_key(compute_type, door.as_ref()).await {
+                tracing::warn!(
+                    cause = error.cause,
+                    "others cannot log in to what is made from here"
+                );
+            }
+        }
     }
 
     fn computes(&self, jobs: &[MachineJob]) -> Result<BTreeMap<String, Arc<dyn Compute>>, Failure> {

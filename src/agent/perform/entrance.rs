@@ -6,6 +6,7 @@ use tokio::sync::watch;
 
 use crate::agent::perform::door::Door;
 use crate::agent::perform::job::Failure;
+use crate::agent::perform::shared_door::SharedDoor;
 
 #[derive(Clone)]
 enum State {
@@ -33,7 +34,8 @@ pub(super) enum WayIn {
 impl Entrance {
     /// Open when there is a door already; else somebody is to found the cluster.
     pub(super) fn new(door: Option<Arc<dyn Door>>) -> Self {
-        Self { state: watch::Sender::new(door.map_or(State::Vacant, State::Open)) }
+        let state = door.map_or(State::Vacant, |door| State::Open(shared(door)));
+        Self { state: watch::Sender::new(state) }
     }
 
     /// Whether the caller is to found the cluster: nobody else does, and there is none.
@@ -62,7 +64,7 @@ impl Entrance {
 
     /// The cluster stands.
     pub(super) fn open(&self, door: Arc<dyn Door>) {
-        self.state.send_replace(State::Open(door));
+        self.state.send_replace(State::Open(shared(door)));
     }
 
     /// The machine that was to found it failed.
@@ -95,6 +97,10 @@ impl Entrance {
             takes
         })
     }
+}
+
+fn shared(door: Arc<dyn Door>) -> Arc<dyn Door> {
+    Arc::new(SharedDoor::over(door))
 }
 
 #[cfg(test)]

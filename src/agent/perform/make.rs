@@ -282,10 +282,11 @@ impl Site {
             record.name = name.clone();
         }
         let news = format!("machine {} is there", record.name);
-        write(cluster.as_ref(), &news, arrival(job, &record)).await?;
         self.performer.progress().stage(&job.title(), "waiting for the members to see it");
         reached.end_turn();
-        wait_while_others_come(cluster.as_ref(), node, || self.crowd.is_working()).await
+        let told = write(cluster.as_ref(), &news, arrival(job, &record));
+        let seen = wait_while_others_come(cluster.as_ref(), node, || self.crowd.is_working());
+        tokio::try_join!(told, seen).map(drop)
     }
 
     fn init_request(&self, job: &MachineJob, is_founder: bool) -> InitRequest {

@@ -13,6 +13,7 @@ use crate::agent::clock::wall_clock;
 use crate::agent::error::chain;
 use crate::agent::perform::job::Failure;
 use crate::agent::perform::login::log_in;
+use crate::agent::perform::passing::Passing;
 use crate::agent::perform::settings::Performer;
 use crate::compute::Compute;
 use crate::model::cluster::ClusterId;
@@ -64,7 +65,8 @@ impl Admission for NoCluster {
 
 impl Performer {
     /// Makes a machine of `compute_type`, provisions it as `server_type`, makes an image of it
-    /// called `image`, and destroys it, whatever became of it.
+    /// called `image`, and destroys it, whatever became of it. First it gives back what an earlier one that
+    /// was killed left.
     ///
     /// # Errors
     /// At which step, and why; also when the machine could not be destroyed.
@@ -84,21 +86,18 @@ impl Performer {
             authorized_keys: self.own_key(compute_type).await?.into_iter().collect(),
         };
         let compute = self.compute(compute_type)?;
+        self.give_back_left().await?;
+        let passing = Passing::note(self.home(), compute_type, spec.intent)?;
         let made = tokio::select! {
             biased;
             () = self.interrupted() => Err(Failure::at(STEP, "you asked to stop")),
             made = Box::pin(self.make_package(compute.as_ref(), &spec, server_type, image)) => made,
         };
-        let found = compute.find(spec.intent).await;
-        let gone = match found {
-            Ok(Some(machine)) => compute.destroy(&machine).await,
-            Ok(None) => Ok(()),
-            Err(error) => Err(error),
-        };
-        let gone = gone.map_err(|error| {
-            Failure::at("destroy the machine", chain(&error)).with_hint(error.hint())
-        });
-        made.and(gone)
+        let gone = self.end_passing(compute_type, spec.intent).await;
+        if gone.is_ok() {
+            passing.forget();
+        }
+        made.and(gone.map(drop))
     }
 
     async fn make_package(
@@ -125,6 +124,7 @@ impl Performer {
                 has_sudo_password: false,
                 force: false,
             },
+            is_root: false,
             is_new: false,
             modules,
             join: None,
@@ -184,6 +184,7 @@ impl Performer {
             sha256: Some(program.sha256),
             sudo: false,
             observer: None,
+            permission: None,
         };
         let copied = host.upload(upload).await;
         copied.map(drop).map_err(|error| Failure::at("copying raptor", chain(&error)))

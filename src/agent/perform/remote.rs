@@ -75,7 +75,7 @@ impl Site {
         let order = self.order(job, &target, &challenge)?;
         let needs_sudo = !target.destination.is_root();
         let patience = self.patience(job);
-        let host = log_in(target, patience).await?;
+        let host = log_in(target.clone(), patience).await?;
         if let Some(Access::Ssh { host_keys, .. }) = &mut reached.access
             && host_keys.is_empty()
         {
@@ -107,6 +107,13 @@ impl Site {
         match slaved {
             Ok(slaved) => {
                 reached.name.get_or_insert(slaved.name);
+                if job.join && self.performer.is_rented(&job.record.compute_type) {
+                    let renewed = self.renew_host_key(job, host.as_ref(), &target, reached).await;
+                    if let Err(failure) = renewed {
+                        let cause = failure.cause;
+                        tracing::warn!(machine = title, cause, "its host key is that of its birth");
+                    }
+                }
                 Ok(())
             }
             Err(error) => Err(told(&error, own)),
@@ -144,10 +151,9 @@ impl Site {
         } else {
             None
         };
-        // Only root gets by without what the first look tells.
         let is_root = target.destination.is_root();
         let is_new = job.origin == Origin::Backend && is_root;
-        Ok(Order { layout: Layout::default(), requirements, is_new, modules, join })
+        Ok(Order { layout: Layout::default(), requirements, is_root, is_new, modules, join })
     }
 
     /// What `agent init` reads on the machine; the name and what it founds are added there.
@@ -209,7 +215,11 @@ impl Gate<'_> {
             },
         };
         let (bootstrap, was_member) = match way {
-            Err(genesis) => (Bootstrap { genesis, name: name.clone(), peers: Vec::new() }, false),
+            Err(genesis) => {
+                // For the door of its agent, which the others wait for.
+                self.host.get_ready(1);
+                (Bootstrap { genesis, name: name.clone(), peers: Vec::new() }, false)
+            }
             Ok(door) => {
                 let was_member = self.was_member(door.as_ref(), name, node).await?;
                 // Before it is asked for: whoever is interrupted cannot tell how far that came.

@@ -184,6 +184,14 @@ impl Performer {
         given.map_or(BOOT_TIMEOUT_DEFAULT, Duration::from_millis)
     }
 
+    /// Whether a machine of this compute type is rented: what it is told at its first boot goes through
+    /// others' hands.
+    #[must_use]
+    pub fn is_rented(&self, compute_type: &str) -> bool {
+        let settings = self.inner.parts.config.compute_types.get(compute_type);
+        settings.is_some_and(|settings| CLOUDS.contains(&settings.driver.as_str()))
+    }
+
     /// A machine that a back-end made: its address may have been another machine's before, so its
     /// key is known by its wish.
     #[must_use]

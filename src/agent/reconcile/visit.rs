@@ -49,6 +49,11 @@ impl Hands {
             Some(Access::Local { home }) => self.introduce_local(Home::new(home), bootstrap).await,
             Some(Access::Ssh { destination, identity_file, host_keys, .. }) => {
                 let title = record.name.to_string();
+                // The back-end knows the keys of its birth; it may have made others since.
+                let host_keys = match record.access {
+                    Some(Access::Ssh { host_keys: own, .. }) if !own.is_empty() => own,
+                    _ => host_keys,
+                };
                 let login = self.performer().spawned_login(
                     title,
                     intent,

@@ -250,15 +250,12 @@ pub async fn perform(
     let jobs = machine_jobs(&plan, &known.world.machines, wall_clock());
     let wished = jobs.iter().map(|job| (job.intent, job.record.clone())).collect();
     let built = performer.build(jobs, door).await.map_err(failure)?;
-    remember(invocation, &built, known.connection.as_ref()).await;
+    remember(invocation, &built, known.connection.as_ref());
     if known.connection.is_none() {
-        tell_recovery_key(invocation, &built).await;
+        tell_recovery_key(invocation, &built);
     }
-    let members = match &built.door {
-        // Who shows them asks again, and says why when nobody answers.
-        Some(door) => door.members().await.ok(),
-        None => None,
-    };
+    // Where there are none, who shows them asks again, and says why when nobody answers.
+    let members = built.members;
     let hooks = &known.config.hooks;
     events::tell(invocation, hooks, &wished, &built.outcomes, members.as_deref()).await;
     let outcomes = built.outcomes.into_iter().map(outcome).collect();
@@ -302,18 +299,14 @@ fn settings(invocation: &Invocation, known: &Known, request: &Request) -> Perfor
 }
 
 /// Keeps the ways to the new members, so that any of them can be asked later.
-async fn remember(invocation: &Invocation, built: &Built, asked: Option<&Connection>) {
-    let Some(door) = &built.door else { return };
+fn remember(invocation: &Invocation, built: &Built, asked: Option<&Connection>) {
+    let Some(genesis) = &built.genesis else { return };
     let ways: Vec<_> = built.outcomes.iter().filter_map(known::endpoint).collect();
-    let genesis = match door.genesis().await {
-        Ok(genesis) => genesis,
-        Err(error) => return invocation.detail(&error.to_string()),
-    };
     let kept = connection::read_contexts(invocation).and_then(|mut contexts| {
         // The one that answered last is the first to be tried.
         let asked = asked.map(|connection| &connection.endpoint);
         for way in ways.iter().rev().chain(asked) {
-            contexts.remember(&genesis.name, Some(&genesis), way);
+            contexts.remember(&genesis.name, Some(genesis), way);
         }
         contexts.forget_gone();
         contexts.save(&invocation.home).map_err(|error| CliError::caused(Kind::User, &error))
@@ -324,9 +317,8 @@ async fn remember(invocation: &Invocation, built: &Built, asked: Option<&Connect
 }
 
 /// Says where the key of a cluster that was just founded lies.
-async fn tell_recovery_key(invocation: &Invocation, built: &Built) {
-    let Some(door) = &built.door else { return };
-    let Ok(genesis) = door.genesis().await else { return };
+fn tell_recovery_key(invocation: &Invocation, built: &Built) {
+    let Some(genesis) = &built.genesis else { return };
     let path = Home::new(&invocation.home).recovery_file(genesis.cluster_id());
     if path.exists() {
         let path = path.display();

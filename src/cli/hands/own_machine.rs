@@ -91,6 +91,7 @@ fn order(performer: &Performer, ticket: &Ticket, name: &Name) -> Result<Order, C
             has_sudo_password: false,
             force: false,
         },
+        is_root: false,
         is_new: false,
         modules: performer.module_inputs(server_type).map_err(failure)?,
         join: Some(JoinOrder {

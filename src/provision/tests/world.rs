@@ -69,6 +69,7 @@ impl World {
         Order {
             layout: Layout::below(self.folder.path().to_str().unwrap()),
             requirements: requirements(),
+            is_root: true,
             is_new: false,
             modules: vec![ModuleInput { name: "test".to_owned(), ..ModuleInput::default() }],
             join: Some(JoinOrder { program, init, health_timeout: Duration::from_secs(2) }),

@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::ssh::error::Cause;
-use crate::ssh::host::{Command, Host, Script};
+use crate::ssh::host::{Command, Host, Output, Script};
 use crate::ssh::openssh::OpenSshHost;
 use crate::ssh::testing::{Sshd, eventually};
 
@@ -32,6 +32,33 @@ async fn arguments_and_input_arrive_as_they_are() {
     let text = String::from_utf8(output.stdout).unwrap();
     assert_eq!(text, "two\nlines 'quoted'\n\n[it's][][a\nb][$HOME `x` \\ !][ü]");
     assert_eq!((output.status, output.stderr), (0, b"oops\n".to_vec()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn sessions_that_were_got_ready_do_what_others_do() {
+    let sshd = Sshd::start();
+    let host = connected(&sshd).await;
+    host.get_ready(3);
+    let parent = Command::new(["sh", "-c", "echo $PPID"]);
+    let text = |output: Output| String::from_utf8(output.stdout).unwrap();
+    let mut command = Command::new(["sh", "-c", "cat; printf '[%s]' \"$@\"; exit 3", "sh"]);
+    command.argv.extend(["it's", "", "$HOME `x` \\ !", "\"t\""].map(str::to_owned));
+    command.stdin = b"input\n".to_vec();
+    let output = host.run(command).await.unwrap();
+    assert_eq!(output.status, 3);
+    assert_eq!(text(output), "input\n[it's][][$HOME `x` \\ !][\"t\"]");
+    let words = ["sh", "-c", "read -r x; echo \"$x\""].map(str::to_owned).to_vec();
+    let mut stream = host.bridge(words, false).await.unwrap();
+    stream.write_all(b"through\n").await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert_eq!(answer, "through\n");
+    // One is left, and goes with the host.
+    assert_eq!(host.run(parent).await.unwrap().status, 0);
+    host.get_ready(2);
+    drop(stream);
+    drop(host);
+    eventually("its ssh ended", || sshd.ssh_processes().is_empty());
 }
 
 #[tokio::test]

@@ -87,6 +87,7 @@ async fn sudo_with_a_password_that_nobody_else_sees() {
         sha256: None,
         sudo: true,
         observer: None,
+        permission: None,
     };
     host.upload(upload).await.unwrap();
     assert_eq!(fs::read(destination).unwrap(), b"bytes\n");

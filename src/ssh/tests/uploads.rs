@@ -5,6 +5,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::sync::Notify;
 
 use crate::ssh::error::Cause;
 use crate::ssh::host::{Host, Source, Upload};
@@ -20,6 +23,7 @@ fn upload(bytes: &[u8], destination: &Path) -> Upload {
         sha256: None,
         sudo: false,
         observer: None,
+        permission: None,
     }
 }
 
@@ -93,4 +97,25 @@ async fn a_folder_that_cannot_be_made_is_named() {
     assert!(matches!(error.cause, Cause::NotWritable { .. }), "{:?}", error.cause);
     let error = host.upload(upload(b"x", Path::new("relative"))).await.unwrap_err();
     assert!(matches!(error.cause, Cause::Invalid { .. }));
+}
+
+#[tokio::test]
+async fn nothing_is_changed_before_the_permission() {
+    let sshd = Sshd::start();
+    let host = OpenSshHost::connect(sshd.target()).await.unwrap();
+    let destination = sshd.path("deep/file");
+    let permission = Arc::new(Notify::new());
+    let mut asked = upload(b"bytes", &destination);
+    asked.permission = Some(Arc::clone(&permission));
+    let mut copying = host.upload(asked.clone());
+    let waited = tokio::time::timeout(Duration::from_millis(500), &mut copying).await;
+    assert!(waited.is_err() && !sshd.path("deep").exists());
+    drop(copying);
+    let mut copying = host.upload(asked);
+    let waited = tokio::time::timeout(Duration::from_millis(100), &mut copying).await;
+    assert!(waited.is_err());
+    permission.notify_one();
+    assert!(!copying.await.unwrap().skipped);
+    assert_eq!(fs::read(&destination).unwrap(), b"bytes");
+    assert_eq!(names_in(&sshd.path("deep")), ["file"]);
 }

@@ -203,6 +203,16 @@ fn live_and_go(driver: &'static str, dialect: Dialect, count: usize) {
         let asked = sandbox.raptor(["ssh", name, "--", "cat /cloud-init.log"]).success();
         asked.stdout_is("status --wait\n");
     }
+    let known = std::fs::read_to_string(sandbox.home().join("known_hosts")).unwrap();
+    for id in rental.containers.ids() {
+        // What went through the user data opens nothing any more.
+        let script = "umask 077; printf %s \"$HOST_KEY\" >/tmp/k; ssh-keygen -y -f /tmp/k; \
+                      cat /etc/ssh/ssh_host_ed25519_key.pub";
+        let told = docker(&["exec", &id, "sh", "-c", script]);
+        let keys: Vec<&str> = told.lines().filter_map(|line| line.split(' ').nth(1)).collect();
+        assert_eq!(keys.len(), 2, "{told}");
+        assert!(known.contains(keys[1]) && !known.contains(keys[0]), "{told} in {known}");
+    }
     sandbox.raptor(["destroy", "--all", "--yes"]).limit(WORK_LIMIT).success();
     rental.assert_nothing_left();
 }

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use rustix::process::Signal;
 use serde_json::json;
 
 use super::{WORK_LIMIT, configure};
@@ -68,4 +69,37 @@ fn machines_of_a_package_have_all_but_an_identity_in_common() {
     });
     let keys = told("sort /root/.ssh/authorized_keys");
     assert_eq!(keys[0], keys[1]);
+}
+
+#[test]
+#[ignore = "end to end: run by ./runtests.sh"]
+fn what_a_killed_package_left_is_given_back() {
+    let sandbox = Sandbox::new();
+    sandbox.destroys_on_drop();
+    configure(&sandbox, &json!({}));
+    let told = sandbox.path().join("told");
+    fs::write(&told, "").unwrap();
+    let script = "exec \"$0\" package --compute-type docker --image raptor-test-never 2>\"$1\"";
+    let running = sandbox
+        .program("/bin/sh")
+        .args(["-c", script, env!("CARGO_BIN_EXE_raptor")])
+        .arg(&told)
+        .limit(WORK_LIMIT)
+        .start();
+    wait_until(WORK_LIMIT, "a copy that has begun", || {
+        let text = fs::read_to_string(&told).unwrap();
+        if text.contains("copying raptor") { Ok(()) } else { Err(text) }
+    });
+    running.signal(Signal::KILL);
+    running.finish(CONVERGENCE_LIMIT).status(-9);
+    let notes = || fs::read_dir(sandbox.home().join("passing")).unwrap().flatten();
+    let note = notes().next().unwrap().path();
+    let filter = format!("label=raptor.intent={}", note.file_stem().unwrap().to_str().unwrap());
+    let machines = || docker(&["ps", "--all", "--quiet", "--filter", &filter]);
+    assert_ne!(machines(), "");
+    sandbox.raptor(["prune", "--dry-run"]).success().stderr_contains("to give back: 1 machine");
+    assert_ne!(machines(), "");
+    sandbox.raptor(["prune", "--yes"]).limit(WORK_LIMIT).success();
+    assert_eq!(machines(), "", "the machine was left");
+    assert_eq!(notes().count(), 0);
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{WORK_LIMIT, configure, text};
 use crate::support::docker::{docker, image, try_docker};
@@ -145,4 +145,49 @@ fn the_container_that_is_left_makes_the_others_again() {
         &format!("label=raptor.cluster={cluster}"),
     ]);
     assert_eq!(left.as_deref(), Ok(""));
+}
+
+/// Ends all agents in a container, which itself goes on.
+const KILL_AGENTS: &str = "pids=
+for process in /proc/[0-9]*; do
+    case $(tr '\\0' ' ' <\"$process/cmdline\" 2>/dev/null) in
+        *'agent run'* | *'agent supervise'*) pids=\"$pids ${process#/proc/}\" ;;
+    esac
+done
+[ -n \"$pids\" ] && kill -9 $pids";
+
+/// The command lines of the connections that an agent in a container holds.
+const MASTERS: &str = "for process in /proc/[0-9]*; do
+    case $(tr '\\0' ' ' <\"$process/cmdline\" 2>/dev/null) in 'ssh -M'*) echo \"$process\" ;; esac
+done";
+
+#[test]
+#[ignore = "end to end: run by ./runtests.sh"]
+fn a_member_killed_in_the_midst_of_a_spawn_by_rule_leaves_it_to_another() {
+    const COUNT: usize = 3;
+    let (sandbox, cluster) = fleet_of(COUNT, &[]);
+    let before = wait_for_exactly(&cluster, COUNT);
+    let lost = before.iter().next_back().unwrap();
+    kill(&cluster, &[lost]);
+    let masters = |id: &str| try_docker(&["exec", id, "sh", "-c", MASTERS]).unwrap_or_default();
+    let driver = wait_until(MENDED, "a member that makes another machine", || {
+        let ids = before.iter().filter(|name| *name != lost).map(|name| container(&cluster, name));
+        let mut ids = ids.filter(|id| !id.is_empty());
+        ids.find(|id| !masters(id).is_empty()).ok_or("nobody is logged in anywhere")
+    });
+    docker(&["exec", &driver, "sh", "-c", KILL_AGENTS]);
+    wait_until(Duration::from_secs(10), "no ssh left running", || {
+        let left = masters(&driver);
+        if left.is_empty() { Ok(()) } else { Err(left) }
+    });
+    wait_until(MENDED, "as many members as containers, and the same", || {
+        let (running, others) = containers(&cluster);
+        let run = sandbox.raptor(["members", "-o", "json"]).run();
+        let members: Vec<Value> = serde_json::from_str(&run.stdout).unwrap_or_default();
+        let alive = members.iter().filter(|member| member["status"] == "alive");
+        let alive: BTreeSet<String> = alive.map(|member| text(&member["name"])).collect();
+        let is_so = running == alive && running.len() == COUNT && others.is_empty();
+        if is_so { Ok(()) } else { Err(format!("{alive:?} alive, {running:?} run, {others:?}")) }
+    });
+    sandbox.raptor(["destroy", "--all", "--yes"]).limit(WORK_LIMIT).success();
 }
