@@ -147,11 +147,11 @@ fn the_container_that_is_left_makes_the_others_again() {
     assert_eq!(left.as_deref(), Ok(""));
 }
 
-/// Ends all agents in a container, which itself goes on.
+/// Ends all agents in a container, which itself goes on. The quotes keep it from finding itself.
 const KILL_AGENTS: &str = "pids=
 for process in /proc/[0-9]*; do
     case $(tr '\\0' ' ' <\"$process/cmdline\" 2>/dev/null) in
-        *'agent run'* | *'agent supervise'*) pids=\"$pids ${process#/proc/}\" ;;
+        *raptor' --home '*' agent run'* | *raptor' --home '*' agent supervise'*) pids=\"$pids ${process#/proc/}\" ;;
     esac
 done
 [ -n \"$pids\" ] && kill -9 $pids";
