@@ -32,6 +32,7 @@ pub mod port_mapping;
 pub mod process;
 pub mod reconcile;
 pub mod recovery;
+pub mod resealing;
 pub mod restore;
 pub mod services;
 pub mod start;

@@ -14,6 +14,7 @@ use crate::gossip::facts::FactsStore;
 use crate::gossip::facts::Parcel;
 use crate::gossip::life::Life;
 use crate::gossip::packet::Packet;
+use crate::gossip::packet::SwimPacket;
 use crate::gossip::roster::Roster;
 use crate::gossip::rumour::Rumour;
 use crate::gossip::rumour::Rumours;
@@ -275,13 +276,7 @@ impl Gossip {
     }
 
     fn give_notice(&mut self, now: Moment, life: Life, incarnation: u16, repeats: u8) {
-        let seen = self.swim.get(life.address);
-        let still = seen.is_some_and(|member| {
-            *member.id() == life
-                && member.incarnation() == incarnation
-                && member.state() == foca::State::Suspect
-        });
-        if still {
+        if self.swim.suspicion(life.address) == Some((life, incarnation)) {
             self.send(life.address, Packet::frame_suspected(life.generation, incarnation));
             if repeats > 0 {
                 let due = now + self.settings.suspicion / u32::from(NOTICE_REPEATS + 1);
@@ -326,6 +321,14 @@ impl Gossip {
             self.timers.insert(now + after, Event::Swim(timer));
         }
         for (address, body) in effects.sends {
+            // Who is suspected hears it from whoever probes it (Lifeguard's buddy system, section
+            // IV-C). An answer alone refutes nothing, and news of a suspicion may get lost:
+            // one that its subject never hears of would stand for ever.
+            if let Some((life, incarnation)) = self.swim.suspicion(address)
+                && SwimPacket::is_probe(&body)
+            {
+                self.send(address, Packet::frame_suspected(life.generation, incarnation));
+            }
             self.send(address, Packet::frame_swim(&body));
         }
         for (life, incarnation) in effects.suspected {

@@ -91,6 +91,12 @@ impl SwimPacket {
         Some(bytes)
     }
 
+    /// Whether a packet of foca's as foca wrote it asks its receiver to show that it lives.
+    pub(super) fn is_probe(body: &[u8]) -> bool {
+        let header = postcard::take_from_bytes::<Header<Life>>(body);
+        header.is_ok_and(|(header, _)| matches!(header.message, Message::Ping(_)))
+    }
+
     /// The addresses that the message itself names, besides sender and receiver.
     pub(super) fn third_party(&self) -> Option<Ipv6Addr> {
         match &self.header.message {
@@ -193,6 +199,9 @@ mod tests {
         assert_eq!(read, ping());
         assert_eq!(read.encode().unwrap(), body);
         assert_eq!(read.third_party(), Some(life(3).address));
+        let mut probe = ping();
+        probe.header.message = Message::Ping(7);
+        assert!(SwimPacket::is_probe(&probe.encode().unwrap()) && !SwimPacket::is_probe(&body));
     }
 
     #[test]

@@ -98,6 +98,12 @@ impl Swim {
         self.table.get(&address)
     }
 
+    /// The life and incarnation in which the member at `address` is suspected, if it is.
+    pub(super) fn suspicion(&self, address: Ipv6Addr) -> Option<(Life, Incarnation)> {
+        let suspected = self.get(address).filter(|member| member.state() == State::Suspect)?;
+        Some((*suspected.id(), suspected.incarnation()))
+    }
+
     pub(super) fn configure(&mut self, config: Config) {
         let _unchanged_on_error = self.foca.set_config(config);
     }

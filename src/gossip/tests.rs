@@ -3,6 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use foca::Member;
+use foca::State;
+
 use crate::gossip::core::Gossip;
 use crate::gossip::core::Output;
 use crate::gossip::error::GossipError;
@@ -130,6 +133,20 @@ fn a_member_that_restarts_with_its_clock_set_back_is_taken_back() {
     assert!(world.run_until(seconds(5), World::all_alive));
     world.run(seconds(30));
     assert!(world.all_alive());
+}
+
+#[test]
+fn a_suspicion_of_which_its_subject_never_heard_is_refuted() {
+    let mut world = World::settled(4, Weather::default(), 7);
+    let suspect = world.id(1).address();
+    // As after a cut: who spread the news is gone, and nobody waits for the end of a respite.
+    world.act(0, |gossip, now| {
+        let life = *gossip.swim.get(suspect).unwrap().id();
+        gossip.swim.apply(vec![Member::new(life, 0, State::Suspect)], false);
+        gossip.settle(now);
+    });
+    assert_eq!(world.status(0, 1), Some(Status::Suspect));
+    assert!(world.run_until(seconds(10), World::all_alive), "suspected for ever");
 }
 
 #[test]

@@ -22,7 +22,8 @@ pub struct SecretRecord {
     /// Its values by id: one, or several that were set apart from each other.
     #[serde(default)]
     pub values: BTreeMap<String, SecretValue>,
-    /// Who could read a value and is to read it no more.
+    /// Who could read a value and is to read it no more, as earlier builds wrote it down: one value
+    /// for each, of those that two halves of a cut network wrote.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub exposed: BTreeMap<NodeId, Exposure>,
     /// What a later build says besides.
@@ -47,6 +48,9 @@ pub struct SecretValue {
     /// The same for each recovery key, by its public half.
     #[serde(default)]
     pub recovery: BTreeMap<String, String>,
+    /// Who could read it and is to read it no more.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub exposed: BTreeMap<NodeId, Exposure>,
     /// What a later build says besides.
     #[serde(flatten)]
     pub rest: Map<String, Value>,
@@ -77,8 +81,10 @@ impl SecretRecord {
     }
 
     /// Who knows the value that counts, and may not: it should be changed where it is used.
-    pub fn to_rotate(&self) -> impl Iterator<Item = (&NodeId, &Exposure)> {
-        let current = self.current().map(|(id, _)| id);
-        self.exposed.iter().filter(move |(_, exposure)| Some(exposure.value.as_str()) == current)
+    #[must_use]
+    pub fn to_rotate(&self) -> BTreeMap<NodeId, &Exposure> {
+        let Some((current, value)) = self.current() else { return BTreeMap::new() };
+        let earlier = self.exposed.iter().filter(|(_, exposure)| exposure.value == current);
+        earlier.chain(&value.exposed).map(|(node, exposure)| (*node, exposure)).collect()
     }
 }

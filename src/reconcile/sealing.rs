@@ -180,6 +180,7 @@ mod tests {
             sealed: String::new(),
             keys: holders.iter().map(|number| (node(*number), String::new())).collect(),
             recovery: [("age1old".to_owned(), String::new())].into(),
+            exposed: BTreeMap::new(),
             rest: serde_json::Map::new(),
         };
         let older = SecretValue { set_at: Timestamp::from_millis(1), ..value.clone() };

@@ -90,6 +90,7 @@ pub fn seal(
         sealed: BASE64.encode(&sealed),
         keys,
         recovery: recoverable,
+        exposed: BTreeMap::new(),
         rest: serde_json::Map::new(),
     })
 }

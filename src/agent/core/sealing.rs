@@ -5,18 +5,15 @@ use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use serde_json::json;
-
 use crate::agent::clock;
 use crate::agent::clock::wall_clock;
 use crate::agent::core::Core;
 use crate::agent::error::chain;
+use crate::agent::resealing;
+use crate::agent::resealing::NewSeals;
 use crate::config::change::Change;
-use crate::config::document::views::SECRETS;
-use crate::config::path::Path;
 use crate::model::identity::NodeId;
 use crate::model::member::Member;
-use crate::model::secret::Exposure;
 use crate::model::secret::SecretRecords;
 use crate::model::secret::SecretValue;
 use crate::reconcile::sealing::Candidate;
@@ -119,12 +116,7 @@ impl Core {
         secrets: &SecretRecords,
         resealing: &Resealing,
     ) -> Result<Vec<Change>, ResealError> {
-        let secret = Path::root().join(SECRETS).join(resealing.secret.as_str());
-        let values = secret.join("values");
-        let place = values.join(&resealing.value);
-        let set = |path: Path, value| Change::Set { path, value };
-        let unset = |path: Path| Change::Unset { path };
-        let mut changes = Vec::new();
+        let mut seals = NewSeals::default();
         let value = secrets.get(&resealing.secret).and_then(|record| record.current());
         // Where no living member can open it, what takes no opening is written all the same.
         let me = self.me();
@@ -134,28 +126,13 @@ impl Core {
             let key = Opener::member(&self.parts.key).value_key(value)?;
             for node in &resealing.add {
                 let sealed = seal_key(&key, Recipient::of(*node), &clock::random()?)?;
-                changes.push(set(place.join("keys").join(node.to_string()), json!(sealed)));
+                seals.members.insert(*node, sealed);
             }
             for public in &resealing.add_recovery {
                 let sealed = seal_key(&key, public.parse()?, &clock::random()?)?;
-                changes.push(set(place.join("recovery").join(public), json!(sealed)));
+                seals.recovery.insert(public.clone(), sealed);
             }
         }
-        let now = wall_clock();
-        for (node, (name, reason)) in &resealing.remove {
-            changes.push(unset(place.join("keys").join(node.to_string())));
-            let exposure = Exposure {
-                name: name.clone(),
-                value: resealing.value.clone(),
-                reason: (*reason).to_owned(),
-                at: now,
-            };
-            let exposed = secret.join("exposed").join(node.to_string());
-            changes.push(set(exposed, json!(exposure)));
-        }
-        let old = resealing.remove_recovery.iter();
-        changes.extend(old.map(|public| unset(place.join("recovery").join(public))));
-        changes.extend(resealing.forget.iter().map(|id| unset(values.join(id))));
-        Ok(changes)
+        Ok(resealing::changes(resealing, seals, wall_clock()))
     }
 }

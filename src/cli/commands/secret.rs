@@ -362,7 +362,7 @@ fn rows<'a>(records: &'a SecretRecords, names: &BTreeMap<NodeId, String>) -> Vec
         let mut holders: Vec<String> =
             value.iter().flat_map(|value| value.keys.keys()).map(called).collect();
         holders.sort();
-        let rotate = record.to_rotate().map(|(node, exposure)| {
+        let rotate = record.to_rotate().into_iter().map(|(node, exposure)| {
             json!({
                 "id": node,
                 "node": exposure.name,

@@ -8,14 +8,13 @@ use std::net::Ipv6Addr;
 use std::rc::Rc;
 
 use rand::RngExt;
-use raptor::config::change::Change;
-use raptor::config::path::Path;
+use raptor::agent::resealing::NewSeals;
+use raptor::agent::resealing::changes;
 use raptor::model::identity::NodeId;
 use raptor::model::member::Member;
 use raptor::model::member::Role;
 use raptor::model::member::Status;
 use raptor::model::name::Name;
-use raptor::model::secret::SecretRecord;
 use raptor::reconcile::sealing::Candidate;
 use raptor::reconcile::sealing::Parties;
 use raptor::reconcile::sealing::Resealing;
@@ -127,8 +126,12 @@ impl World {
         });
         for mut resealing in due {
             self.plant(&mut resealing, &records);
-            let changes =
-                changes(&resealing, &records.secrets[&resealing.secret], me, &json!(wall));
+            let value = records.secrets[&resealing.secret].current();
+            let opens = value.is_some_and(|(_, value)| value.keys.contains_key(&me));
+            let sealed = resealing.add.iter().filter(|_| opens);
+            let members = sealed.map(|node| (*node, "sealed".to_owned())).collect();
+            let seals = NewSeals { members, ..NewSeals::default() };
+            let changes = changes(&resealing, seals, wall);
             if changes.is_empty() {
                 continue;
             }
@@ -185,6 +188,7 @@ impl World {
         let records = agent.ok_or("nobody is left")?.shared_records();
         for (name, record) in &records.secrets {
             let Some((id, value)) = record.current() else { continue };
+            let listed = record.to_rotate();
             let holders: BTreeSet<NodeId> = value.keys.keys().copied().collect();
             let may = meant(name.as_str(), records.members.keys().copied());
             if let Some(node) = holders.difference(&may).next() {
@@ -198,7 +202,7 @@ impl World {
             }
             let first = self.first_seals.get(id).into_iter().flatten();
             for node in first.filter(|node| records.gone.contains_key(node)) {
-                if record.exposed.get(node).is_none_or(|exposure| exposure.value != id) {
+                if !listed.contains_key(node) {
                     let node = node.short();
                     return Err(format!("nobody says that {node}, which went, knows {name}"));
                 }
@@ -206,26 +210,4 @@ impl World {
         }
         Ok(())
     }
-}
-
-/// As the agent writes it down.
-fn changes(resealing: &Resealing, record: &SecretRecord, me: NodeId, wall: &Value) -> Vec<Change> {
-    let (secret, value) = (resealing.secret.as_str(), resealing.value.as_str());
-    let unset =
-        |keys: &[&str]| Change::Unset { path: Path::from_keys(keys.iter().copied()).unwrap() };
-    let mut changes = Vec::new();
-    let opens = record.current().is_some_and(|(_, value)| value.keys.contains_key(&me));
-    for node in resealing.add.iter().filter(|_| opens) {
-        let keys = ["secrets", secret, "values", value, "keys", &node.to_string()];
-        changes.push(set(&keys, json!("sealed")));
-    }
-    for (node, (name, reason)) in &resealing.remove {
-        changes.push(unset(&["secrets", secret, "values", value, "keys", &node.to_string()]));
-        let exposure = json!({"name": name, "value": value, "reason": reason, "at": wall});
-        changes.push(set(&["secrets", secret, "exposed", &node.to_string()], exposure));
-    }
-    for id in &resealing.forget {
-        changes.push(unset(&["secrets", secret, "values", id]));
-    }
-    changes
 }

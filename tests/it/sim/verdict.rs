@@ -35,8 +35,9 @@ impl World {
             }
             members = agent.records().members.keys().copied().collect();
             for node in members.iter().filter(|node| **node != me) {
-                if agent.gossip.status(*node) != Some(Status::Alive) {
-                    return Err(format!("{who} does not see {} alive", node.short()));
+                let status = agent.gossip.status(*node);
+                if status != Some(Status::Alive) {
+                    return Err(format!("{who} sees {} as {status:?}", node.short()));
                 }
             }
         }
