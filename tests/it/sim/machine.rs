@@ -21,6 +21,7 @@ use raptor::model::identity::NodeId;
 use raptor::model::identity::SecretKey;
 use raptor::model::machine::MachineRecords;
 use raptor::model::machine::Tombstones;
+use raptor::model::member::Status;
 use raptor::model::name::Name;
 use raptor::model::secret::SecretRecords;
 use raptor::model::time::Moment;
@@ -59,12 +60,18 @@ pub struct Agent {
     pub plan: FleetPlan,
     /// Blobs that are written and not on the disk yet.
     pub unsaved: usize,
+    /// What there was to be seen when none of the sealing was this member's: what follows from it
+    /// is the same as long as it is.
+    pub sealed: Option<Sealed>,
     /// The document's records as they were read last, and at how many blobs.
     cache: Option<(usize, Rc<Records>)>,
 }
 
+/// What sealing follows from.
+pub type Sealed = (Rc<Records>, BTreeMap<NodeId, (Status, Moment)>);
+
 /// Documents whose records are kept.
-const READ_MAX: usize = 8;
+const READ_MAX: usize = 32;
 
 thread_local! {
     /// The documents that were read last in this thread's world, and their records.
@@ -77,7 +84,6 @@ pub fn forget_records() {
 }
 
 /// The document's records.
-#[derive(Clone)]
 pub struct Records {
     pub machines: MachineRecords,
     pub tombstones: Tombstones,
@@ -152,6 +158,7 @@ impl Machine {
             round_armed: None,
             plan: FleetPlan::default(),
             unsaved: 0,
+            sealed: None,
             cache: None,
         });
     }
@@ -206,7 +213,7 @@ impl Agent {
     /// What the event loop of a real agent would tell.
     pub fn inputs(&mut self, now: Moment, me: NodeId, disk_full: bool) -> FleetInputs {
         let statuses = self.gossip.statuses();
-        let (started, records) = (self.started, self.records().clone());
+        let (started, records) = (self.started, self.shared_records());
         let members: BTreeMap<NodeId, SeenMember> = records
             .members
             .iter()
@@ -232,10 +239,10 @@ impl Agent {
         };
         FleetInputs {
             me,
-            machines: records.machines,
-            tombstones: records.tombstones,
+            machines: records.machines.clone(),
+            tombstones: records.tombstones.clone(),
             members,
-            config: records.config,
+            config: Arc::clone(&records.config),
             half_knowledge: half_knowledge.map(str::to_owned),
         }
     }

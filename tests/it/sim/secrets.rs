@@ -15,6 +15,7 @@ use raptor::model::member::Member;
 use raptor::model::member::Role;
 use raptor::model::member::Status;
 use raptor::model::name::Name;
+use raptor::model::time::Moment;
 use raptor::reconcile::sealing::Candidate;
 use raptor::reconcile::sealing::Parties;
 use raptor::reconcile::sealing::Resealing;
@@ -79,6 +80,37 @@ fn seen(node: NodeId, name: &Name) -> Member {
     }
 }
 
+/// What is due, and `me`'s to do, as an agent decides it.
+fn own_share(
+    records: &Records,
+    statuses: &BTreeMap<NodeId, (Status, Moment)>,
+    me: NodeId,
+) -> Vec<Resealing> {
+    let known: BTreeMap<NodeId, Member> = records
+        .members
+        .iter()
+        .filter(|(node, _)| **node == me || statuses.contains_key(*node))
+        .map(|(node, admission)| (*node, seen(*node, &admission.name)))
+        .collect();
+    let candidates = records.members.iter().map(|(node, admission)| {
+        let seen = known.get(node);
+        (*node, Candidate { name: &admission.name, role: Role::Full, seen })
+    });
+    let parties = Parties {
+        members: candidates.collect(),
+        gone: records.gone.iter().map(|(node, name)| (*node, name)).collect(),
+        recovery: BTreeSet::new(),
+    };
+    let alive = statuses.iter().filter(|(_, (status, _))| *status == Status::Alive);
+    let living: BTreeSet<NodeId> = alive.map(|(node, _)| *node).chain([me]).collect();
+    let mut due = resealings(&records.secrets, &parties);
+    due.retain(|resealing| {
+        let value = records.secrets[&resealing.secret].current();
+        value.and_then(|(_, value)| sealer(resealing, value, &parties, &living)) == Some(me)
+    });
+    due
+}
+
 impl World {
     /// Does an agent's share of sealing, as its event loop does after each change.
     pub fn reseal(&mut self, who: usize) {
@@ -91,39 +123,19 @@ impl World {
             return;
         }
         let statuses = agent.gossip.statuses();
-        let known: BTreeMap<NodeId, Member> = records
-            .members
-            .iter()
-            .filter(|(node, _)| **node == me || statuses.contains_key(*node))
-            .map(|(node, admission)| (*node, seen(*node, &admission.name)))
-            .collect();
-        let candidate = |(node, admission): (&NodeId, &_)| {
-            let admission: &raptor::config::document::views::Admission = admission;
-            let seen = known.get(node);
-            // Borrowed for as long as the records are.
-            (*node, (admission.name.clone(), seen))
-        };
-        let candidates: BTreeMap<NodeId, (Name, Option<&Member>)> =
-            records.members.iter().map(candidate).collect();
-        let parties = Parties {
-            members: candidates
-                .iter()
-                .map(|(node, (name, seen))| {
-                    (*node, Candidate { name, role: Role::Full, seen: *seen })
-                })
-                .collect(),
-            gone: records.gone.iter().map(|(node, name)| (*node, name)).collect(),
-            recovery: BTreeSet::new(),
-        };
-        let alive =
-            |(node, (status, _)): (NodeId, (Status, _))| (status == Status::Alive).then_some(node);
-        let mut living: BTreeSet<NodeId> = statuses.into_iter().filter_map(alive).collect();
-        living.insert(me);
-        let mut due = resealings(&records.secrets, &parties);
-        due.retain(|resealing| {
-            let value = records.secrets[&resealing.secret].current();
-            value.and_then(|(_, value)| sealer(resealing, value, &parties, &living)) == Some(me)
-        });
+        if agent
+            .sealed
+            .as_ref()
+            .is_some_and(|(seen, known)| Rc::ptr_eq(seen, &records) && *known == statuses)
+        {
+            return;
+        }
+        agent.sealed = None;
+        let due = own_share(&records, &statuses, me);
+        if due.is_empty() {
+            agent.sealed = Some((Rc::clone(&records), statuses));
+            return;
+        }
         for mut resealing in due {
             self.plant(&mut resealing, &records);
             let value = records.secrets[&resealing.secret].current();
