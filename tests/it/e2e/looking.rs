@@ -120,7 +120,11 @@ fn a_ping_ends_with_its_summary_and_status() {
 fn metrics_are_what_prometheus_reads() {
     let sandbox = Sandbox::new();
     sandbox.spawn(3);
-    let run = sandbox.raptor(["--home", sandbox.machine("local-1").to_str().unwrap()]);
+    let home = sandbox.machine("local-1");
+    // What both links carry something for.
+    let run = sandbox.raptor(["--home", home.to_str().unwrap()]);
+    run.args(["exec", "--", "true"]).success();
+    let run = sandbox.raptor(["--home", home.to_str().unwrap()]);
     let told = run.args(["agent", "metrics"]).success().stdout;
     let socket = sandbox.machine("local-1").join("agent/agent.sock");
     let curl = sandbox.program("curl").args(["-sSi", "--unix-socket", socket.to_str().unwrap()]);
