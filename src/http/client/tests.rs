@@ -98,6 +98,31 @@ async fn a_refusal_keeps_its_words_and_a_node_cannot_leave_its_place_in_the_path
 }
 
 #[tokio::test]
+async fn an_eviction_whose_answer_was_lost_is_asked_for_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("agent.sock");
+    let listener = tokio::net::UnixListener::bind(&socket).unwrap();
+    let client = ApiClient::new(&socket).unwrap();
+    let gone = "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+    for answers in [["", gone], [gone, ""]] {
+        let serve = async {
+            for answer in answers {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut request = [0; 1024];
+                let read = stream.read(&mut request).await.unwrap();
+                assert!(request[..read].starts_with(b"DELETE /v1/members/ann "));
+                stream.write_all(answer.as_bytes()).await.unwrap();
+                if !answer.is_empty() {
+                    break;
+                }
+            }
+        };
+        let (evicted, ()) = tokio::join!(client.evict("ann"), serve);
+        assert_eq!(evicted.is_ok(), answers[0].is_empty(), "{evicted:?}");
+    }
+}
+
+#[tokio::test]
 async fn an_answer_that_is_no_json_is_named() {
     let error = serve().client.status().await.unwrap_err();
     assert!(matches!(&error, ClientError::Malformed { request, .. } if request == "status"));
