@@ -121,6 +121,7 @@ prepare_end_to_end() {
     prepare_moto
     need ip iproute2 || leave_out "no ip, and no right to install iproute2"
     prepare_docker
+    prepare_hypervisors
 }
 
 # An EC2 that others wrote. Where Python has no venv its package is installed.
@@ -163,6 +164,22 @@ prepare_docker() {
         export RAPTOR_TEST_IMAGE
     fi
     say "Docker engine answers; hosts boot from $RAPTOR_TEST_IMAGE"
+}
+
+# A computer with libvirt and LXC, as a container. Without Docker its tests are left out with all hosts.
+prepare_hypervisors() {
+    local image
+    [ -n "${RAPTOR_TEST_IMAGE:-}" ] && [ -z "${RAPTOR_TEST_HYPERVISORS:-}" ] || return 0
+    if ! need mmdebstrap mmdebstrap || ! need strip binutils; then
+        leave_out "no mmdebstrap or strip, and no right to install mmdebstrap and binutils" \
+            e2e::hosts::hypervisors::
+    elif ! image=$(as_root env ${DOCKER_HOST:+DOCKER_HOST="$DOCKER_HOST"} tests/support/hypervisors-image.sh); then
+        leave_out "the image with libvirt and LXC could not be built (see above)" e2e::hosts::hypervisors::
+    else
+        RAPTOR_TEST_HYPERVISORS=$image
+        export RAPTOR_TEST_HYPERVISORS
+        say "libvirt and LXC come from $image"
+    fi
 }
 
 # Known vulnerabilities need cargo-deny and its database; the tests ask it only offline.

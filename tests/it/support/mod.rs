@@ -5,6 +5,7 @@
 pub mod arena;
 pub mod container;
 pub mod docker;
+pub mod hypervisors;
 pub mod internet;
 pub mod keys;
 pub mod namespace;

@@ -7,6 +7,7 @@ mod cloud;
 mod consul;
 mod docker;
 mod harness;
+mod hypervisors;
 mod join;
 mod killed;
 mod leaving;
