@@ -57,7 +57,7 @@ build() {
     machine=$!
     bootstrap --include="$HOST_PACKAGES" --format=directory $HOST_SUITE "$folder/host" \
         "deb $mirror $HOST_SUITE main" "deb $mirror $HOST_SUITE-backports main" ||
-        { kill $machine; fail "mmdebstrap could not build it: is the package mirror reachable?"; }
+        { kill $machine 2>/dev/null || true; fail "mmdebstrap could not build it: is the package mirror reachable?"; }
     wait $machine || fail "mmdebstrap could not build the machines' disk"
     mkdir -p "$folder/host/opt/machine/root"
     tar -C "$folder/host/opt/machine/root" -xf "$folder/machine.tar" --exclude='./dev/*'
