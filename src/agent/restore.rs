@@ -1,7 +1,5 @@
 //! What is written into the document of a cluster that is founded again, from its backup.
 
-use std::collections::BTreeMap;
-
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
@@ -133,16 +131,14 @@ fn secret(
     let (id, mut current) = current.ok_or(SealError::NotSealed)?;
     let value_key = Opener::Recovery(key.clone()).value_key(&current)?;
     let seed = Zeroizing::new(clock::random()?);
-    let mut exposed = BTreeMap::new();
     for holder in current.keys.keys().filter(|holder| **holder != founder) {
         let name = document[MEMBERS][holder.to_string()]["name"].as_str();
         let name = name.map_or_else(|| Name::from_hostname(&holder.short()), Name::from_hostname);
         let exposure = Exposure { name, value: id.clone(), reason: LOST.to_owned(), at: now };
-        exposed.insert(*holder, exposure);
+        current.exposed.insert(*holder, exposure);
     }
     let sealed = seal_key(&value_key, Recipient::of(founder), &seed)?;
     current.keys = [(founder, sealed)].into();
-    current.exposed.extend(exposed);
     record.values = [(id, current)].into();
     Ok(record)
 }

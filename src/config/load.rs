@@ -6,7 +6,6 @@ use std::path::Path as FilePath;
 use serde_json::{Map, Value};
 
 use crate::config::change::Change;
-use crate::config::document::views::CONFIG;
 use crate::config::error::{ConfigError, Problem, Source};
 use crate::config::files::{FileError, read_bounded};
 use crate::config::home::Home;
@@ -93,35 +92,6 @@ fn carry(modules: &mut Modules, layers: &[Layer]) -> Result<Vec<Problem>, Config
 /// As [`load`].
 pub fn check_file(home: &Home, path: &FilePath) -> Result<Loaded, ConfigError> {
     load(home, Some(path), None)
-}
-
-/// Says whether the configuration would still be fit for use after `changes` to the document, and
-/// what it would be. Changes outside `config` are not looked at. Call it before writing them.
-///
-/// # Errors
-/// [`ConfigError`]: what would be wrong.
-pub fn check_change(loaded: &Loaded, changes: &[Change]) -> Result<Config, ConfigError> {
-    let prefix = Path::root().join(CONFIG);
-    let mut tree = Value::Object(Map::new());
-    if let Value::Object(map) = &mut tree {
-        map.insert(CONFIG.to_owned(), loaded.layers.value_raw(LayerName::Document));
-    }
-    for change in changes.iter().filter(|change| change.path().relative_to(&prefix).is_some()) {
-        change.apply(&mut tree)?;
-    }
-    let value = tree.get(CONFIG).cloned().unwrap_or_default();
-    if !value.is_object() && !value.is_null() {
-        let root = Path::root();
-        let place = Place { source: &Source::Document, text: None, path: &root };
-        return Err(ConfigError::one(place.problem(&prefix, "expected an object")));
-    }
-    let mut layers: Vec<Layer> =
-        loaded.layers.0.iter().filter(|layer| layer.name != LayerName::Document).cloned().collect();
-    layers.push(document_layer(value));
-    let after = resolve(Layers(layers), loaded.modules.clone())?;
-    let new: Vec<Problem> =
-        after.warnings.into_iter().filter(|problem| !loaded.warnings.contains(problem)).collect();
-    if new.is_empty() { Ok(after.config) } else { Err(ConfigError::Invalid(new)) }
 }
 
 fn document_layer(value: Value) -> Layer {

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ const GO: &[u8] = b"go\n";
 /// What is sent.
 enum Bytes {
     Memory(Arc<[u8]>),
-    File(File, PathBuf),
+    File(File),
 }
 
 /// SHA-256 of `bytes` in hexadecimal.
@@ -97,7 +97,7 @@ async fn stream(
     }
     let mut rest: Box<dyn AsyncRead + Send + Unpin> = match bytes {
         Bytes::Memory(bytes) => Box::new(io::Cursor::new(bytes)),
-        Bytes::File(file, path) => match move_into(channel, &file, &path, length, upload).await? {
+        Bytes::File(file) => match move_into(channel, &file, length, upload).await? {
             Moved::All => return Ok(()),
             Moved::Nothing => Box::new(tokio::fs::File::from_std(file)),
         },
@@ -131,7 +131,6 @@ enum Moved {
 async fn move_into(
     channel: &mut Channel,
     file: &File,
-    path: &Path,
     length: u64,
     upload: &Upload,
 ) -> Result<Moved, Cause> {
@@ -146,7 +145,7 @@ async fn move_into(
             Err(error) if error.kind() == io::ErrorKind::InvalidInput && sent == 0 => {
                 return Ok(Moved::Nothing);
             }
-            Err(source) => return Err(Cause::LocalFile { path: path.to_owned(), source }),
+            Err(source) => return Err(unreadable(upload, source)),
         }
         tell(upload, sent);
     }
@@ -178,7 +177,7 @@ async fn open(source: &Source, known: Option<String>) -> Result<(Bytes, u64, Str
             };
             let file = File::open(path).map_err(local)?;
             let length = file.metadata().map_err(local)?.len();
-            Ok((Bytes::File(file, path.clone()), length, sha256))
+            Ok((Bytes::File(file), length, sha256))
         }
     }
 }

@@ -29,12 +29,10 @@ use crate::model::machine::MachineRecord;
 use crate::model::member::Member;
 use crate::model::upkeep::Tombstone;
 
-/// What a build left: an outcome a machine, and the cluster's door when it has one.
+/// What a build left: an outcome a machine, and what the cluster then says of itself.
 pub struct Built {
     /// In the order of the jobs.
     pub outcomes: Vec<Outcome>,
-    /// The cluster.
-    pub door: Option<Arc<dyn Door>>,
     /// What it said of itself afterwards, to whoever is no member of it.
     pub genesis: Option<Genesis>,
     /// Its members then, where they could be asked for.
@@ -107,7 +105,7 @@ impl Performer {
                 recovery::forget(self.home(), cluster_id);
             }
         }
-        Ok(Built { outcomes, door, genesis, members })
+        Ok(Built { outcomes, genesis, members })
     }
 
     /// Tells the members what they need of this computer's: a failure only takes that from them.

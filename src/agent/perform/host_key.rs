@@ -2,17 +2,19 @@
 //! strict, came through its user data, which the provider keeps and the machine can ask for again:
 //! once the machine is a member it gets another, which never leaves it.
 
+use std::time::Duration;
+
 use crate::agent::api::DocumentChange;
 use crate::agent::error::chain;
 use crate::agent::perform::build::Site;
 use crate::agent::perform::build::write;
 use crate::agent::perform::job::Failure;
 use crate::agent::perform::job::MachineJob;
+use crate::agent::perform::login::log_in;
 use crate::agent::perform::make::Reached;
 use crate::model::machine::Access;
 use crate::ssh::host::Host;
 use crate::ssh::host::Script;
-use crate::ssh::openssh::OpenSshHost;
 use crate::ssh::target::SshTarget;
 
 /// Makes a key beside the machine's own, and tells its public half.
@@ -40,11 +42,8 @@ else
 fi
 ";
 
-/// How often a connection with the new key is tried: sshd starts anew after the signal.
-const TRIES: u32 = 20;
-
-/// Between two tries.
-const PAUSE: std::time::Duration = std::time::Duration::from_millis(250);
+/// How long a connection with the new key is tried: sshd starts anew after the signal.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 const STEP: &str = "give it a host key of its own";
 
@@ -69,7 +68,7 @@ impl Site {
         run(host, TAKE, needs_sudo).await?;
         let mut renewed = target.clone();
         renewed.host_keys = vec![key.clone()];
-        connect(&renewed).await?;
+        log_in(renewed, PATIENCE).await?;
         self.note_host_keys(job, reached, vec![key]).await
     }
 
@@ -103,17 +102,4 @@ async fn run(host: &dyn Host, text: &str, sudo: bool) -> Result<String, Failure>
     }
     let why = String::from_utf8_lossy(&output.stderr).trim().to_owned();
     Err(Failure::at(STEP, format!("status {}: {why}", output.status)))
-}
-
-/// Logs in with the new key, and no other.
-async fn connect(target: &SshTarget) -> Result<(), Failure> {
-    let mut tries = 0;
-    loop {
-        tries += 1;
-        match OpenSshHost::connect(target.clone()).await {
-            Ok(_) => return Ok(()),
-            Err(_) if tries < TRIES => tokio::time::sleep(PAUSE).await,
-            Err(error) => return Err(Failure::at(STEP, chain(&error.cause))),
-        }
-    }
 }

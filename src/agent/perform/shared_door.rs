@@ -71,14 +71,14 @@ impl SharedDoor {
     /// answers for another's mistake.
     async fn write_waiting(&self) {
         let waiting = std::mem::take(&mut *self.waiting());
+        if waiting.is_empty() {
+            return;
+        }
         let notes: Vec<&str> = waiting.iter().map(|it| it.request.note.as_str()).collect();
         let changes = waiting.iter().flat_map(|it| it.request.changes.iter().cloned());
         let all = WriteRequest { note: notes.join(", "), changes: changes.collect() };
         let _permit = self.permit().await;
-        let written = match waiting.len() {
-            0 => return,
-            _ => self.door.write(all).await,
-        };
+        let written = self.door.write(all).await;
         let is_one = waiting.len() == 1;
         for Waiting { request, done } in waiting {
             let own = match &written {

@@ -96,11 +96,8 @@ pub struct StopArguments {
 pub async fn run(invocation: &Invocation, command: AgentCommand) -> Result<ExitStatus, CliError> {
     if let Some(plan) = change(&command).filter(|_| invocation.dry_run) {
         let home = invocation.home.display();
-        if invocation.format.is_json() {
-            print_json(&serde_json::json!({"plan": plan, "home": invocation.home}))?;
-        } else {
-            print(&format!("{plan} of {home}\n"))?;
-        }
+        let told = serde_json::json!({"plan": plan, "home": invocation.home});
+        invocation.print_plan(&format!("{plan} of {home}\n"), &told)?;
         return Ok(ExitStatus::DONE);
     }
     match command {

@@ -159,7 +159,8 @@ async fn add(
         None => Name::from_hostname(&file.file_name().unwrap_or_default().to_string_lossy()),
     });
     if invocation.dry_run {
-        return print(&format!("give all members {} as {name}\n", file.display()));
+        let text = format!("give all members {} as {name}\n", file.display());
+        return invocation.print_plan(&text, &json!({ "artefact": name, "file": file }));
     }
     let bytes = match &seal {
         Some(secret) => sealed(invocation, &sources, secret, &bytes).await?,

@@ -13,8 +13,6 @@ use crate::cli::confirm::confirm;
 use crate::cli::error::CliError;
 use crate::cli::exit_status::ExitStatus;
 use crate::cli::invocation::Invocation;
-use crate::cli::output::print;
-use crate::cli::output::print_json;
 use crate::cli::output::tell;
 use crate::http::client::ApiClient;
 use crate::provision::layout::Layout;
@@ -153,11 +151,8 @@ fn text(work: &Work) -> String {
 }
 
 fn show(invocation: &Invocation, work: &Work) -> Result<(), CliError> {
-    if !invocation.format.is_json() {
-        return print(&text(work));
-    }
     let remove: Vec<_> = work.remove.iter().chain(&work.installed).collect();
-    print_json(&json!({ "stop": work.stop, "remove": remove }))
+    invocation.print_plan(&text(work), &json!({ "stop": work.stop, "remove": remove }))
 }
 
 /// The sockets of this home's agent and of the local machines: `machines/CLUSTER/NAME`.

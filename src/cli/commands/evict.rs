@@ -8,7 +8,6 @@ use crate::cli::connection;
 use crate::cli::error::CliError;
 use crate::cli::exit_status::ExitStatus;
 use crate::cli::invocation::Invocation;
-use crate::cli::output::print;
 use crate::cli::output::print_json;
 
 /// Take a member out of the cluster
@@ -38,11 +37,8 @@ pub async fn run(
     let _ = connection.client.ssh_info(&node).await?;
     if invocation.dry_run {
         let cluster = &connection.status.cluster;
-        if invocation.format.is_json() {
-            print_json(&json!({ "evict": node, "cluster": cluster }))?;
-        } else {
-            print(&format!("evict {node} from {cluster}\n"))?;
-        }
+        let text = format!("evict {node} from {cluster}\n");
+        invocation.print_plan(&text, &json!({ "evict": node, "cluster": cluster }))?;
         return Ok(ExitStatus::DONE);
     }
     confirm(invocation, &format!("evict {node} from {}", connection.status.cluster)).await?;

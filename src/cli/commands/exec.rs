@@ -4,6 +4,7 @@ use std::io::Write;
 use std::time::Duration;
 
 use clap::Args;
+use serde_json::json;
 
 use crate::agent::api::ExecRequest;
 use crate::cli::connection;
@@ -14,7 +15,6 @@ use crate::cli::invocation::Invocation;
 use crate::cli::output::duration;
 use crate::cli::output::exec::ExecPrinter;
 use crate::cli::output::exec::Printed;
-use crate::cli::output::print;
 use crate::model::label::Selector;
 use crate::model::member::Status;
 use crate::ssh::quote::quote_all;
@@ -74,7 +74,8 @@ pub async fn run(
     let connection = connection::open(invocation).await?;
     if invocation.dry_run {
         let place = if on.is_empty() { "all members".to_owned() } else { on.to_string() };
-        print(&format!("run on {place}: {}\n", quote_all(&argv)))?;
+        let text = format!("run on {place}: {}\n", quote_all(&argv));
+        invocation.print_plan(&text, &json!({ "on": on, "argv": argv }))?;
         return Ok(ExitStatus::DONE);
     }
     let request = ExecRequest { on: on.clone(), argv, timeout_ms };

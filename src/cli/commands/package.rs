@@ -56,10 +56,12 @@ pub async fn run(
     let wanted = Wanted { compute_type, server_type, image };
     let (compute_type, image) =
         package(invocation, wanted, progress(invocation), interrupt).await?;
+    let value = json!({"compute_type": compute_type, "image": image});
     if invocation.dry_run {
-        print(&format!("make the image {image} of a machine of {compute_type}\n"))?;
+        let text = format!("make the image {image} of a machine of {compute_type}\n");
+        invocation.print_plan(&text, &value)?;
     } else if invocation.format.is_json() {
-        print_json(&json!({"compute_type": compute_type, "image": image}))?;
+        print_json(&value)?;
     } else {
         print(&format!("{image}\n"))?;
         invocation.note(&format!(

@@ -51,8 +51,8 @@ pub struct SpawnArguments {
     #[command(flatten)]
     pub outfit: OutfitArguments,
 
-    /// How long they live; the members destroy them then. `status` announces it ten minutes before
-    /// (fleet.ttl_warning_ms)
+    /// How long they live; the members announce the end ten minutes before (fleet.ttl_warning_ms), and
+    /// destroy them then
     #[arg(long, value_name = "TIME", value_parser = duration::parse)]
     pub ttl: Option<Duration>,
 

@@ -20,8 +20,6 @@ use crate::cli::endpoint::Endpoint;
 use crate::cli::error::CliError;
 use crate::cli::exit_status::ExitStatus;
 use crate::cli::invocation::Invocation;
-use crate::cli::output::print;
-use crate::cli::output::print_json;
 use crate::cli::quote::quote_for_ssh_option;
 use crate::cli::secrets;
 use crate::cli::terminal::session;
@@ -91,11 +89,8 @@ pub async fn run(invocation: &Invocation, arguments: SshArguments) -> Result<Exi
     let words = command(invocation, &info, port, direct, &arguments.argv)?;
     let key = if shows { None } else { cluster_key(invocation, &connection, &info).await };
     if shows {
-        if invocation.format.is_json() {
-            print_json(&serde_json::json!({ "command": words }))?;
-        } else {
-            print(&format!("{}\n", quote_all(&words)))?;
-        }
+        let text = format!("{}\n", quote_all(&words));
+        invocation.print_plan(&text, &serde_json::json!({ "command": words }))?;
         return Ok(ExitStatus::DONE);
     }
     // Nothing of ours may linger: from here on this process is ssh.

@@ -17,7 +17,6 @@ use crate::cli::configuration::Layer;
 use crate::cli::error::CliError;
 use crate::cli::error::Kind;
 use crate::cli::invocation::Invocation;
-use crate::cli::output::print;
 use crate::cli::output::print_json;
 use crate::config::change::Change;
 
@@ -139,14 +138,11 @@ fn show(
     request: &WriteRequest,
     changes: &[Change],
 ) -> Result<(), CliError> {
-    if invocation.format.is_json() {
-        return print_json(request);
-    }
     let line = |change: &Change| match change {
         Change::Set { path, value } => format!("set {path} to {value}\n"),
         Change::Unset { path } => format!("unset {path}\n"),
     };
-    print(&changes.iter().map(line).collect::<String>())
+    invocation.print_plan(&changes.iter().map(line).collect::<String>(), request)
 }
 
 /// Before there is a cluster, the user's own file holds what is wanted.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
-use super::killed::{kill_at, made, wait_until_settled};
+use super::killed::{kill_spawn_at, made, wait_until_settled};
 use super::{WORK_LIMIT, configure, names};
 use crate::cloud::weather::Weather;
 use crate::cloud::{ACCESS_KEY_ID, Boot, Dialect, Stub, TOKEN};
@@ -285,7 +285,7 @@ fn a_rental_whose_maker_was_killed_is_a_member_or_given_back() {
     sandbox.spawn(1);
     // The request on its way, the machine there, its key about to be admitted.
     for step in ["making it on hetzner", "logging in", "agent init"] {
-        kill_at(sandbox, "hetzner", step);
+        kill_spawn_at(sandbox, "hetzner", step);
         let rented = || rental.stub.rented("raptor-");
         wait_until_settled(sandbox, step, || {
             let there = (0..rented()).map(|_| "made alive".to_owned()).collect();

@@ -44,18 +44,24 @@ fn there(sandbox: &Sandbox) -> Seen {
 }
 
 /// Starts to make one machine, and kills whoever does when this is told.
-pub(super) fn kill_at(sandbox: &Sandbox, compute_type: &str, step: &str) {
+pub(super) fn kill_spawn_at(sandbox: &Sandbox, compute_type: &str, step: &str) {
+    let words = ["spawn", "--compute-type", compute_type, "--name", "made"];
+    kill_at(sandbox, &words, step, CONVERGENCE_LIMIT);
+}
+
+/// Starts a command, and kills it when this is told.
+pub(super) fn kill_at(sandbox: &Sandbox, words: &[&str], step: &str, limit: Duration) {
     let told = sandbox.path().join("told");
     fs::write(&told, "").unwrap();
-    let script = "exec \"$0\" spawn --compute-type \"$2\" --name made 2>\"$1\"";
+    let script = "told=$1; shift; exec \"$0\" \"$@\" 2>\"$told\"";
     let running = sandbox
         .program("/bin/sh")
         .args(["-c", script, env!("CARGO_BIN_EXE_raptor")])
         .arg(&told)
-        .arg(compute_type)
+        .args(words)
         .limit(WORK_LIMIT)
         .start();
-    wait_until(CONVERGENCE_LIMIT, step, || {
+    wait_until(limit, step, || {
         let text = fs::read_to_string(&told).unwrap();
         if text.contains(step) { Ok(()) } else { Err(text) }
     });
@@ -95,7 +101,7 @@ fn a_spawn_that_was_killed_at_any_step_leaves_a_member_or_nothing() {
     sandbox.destroys_on_drop();
     sandbox.spawn(1);
     for step in STEPS {
-        kill_at(&sandbox, "docker", step);
+        kill_spawn_at(&sandbox, "docker", step);
         wait_until_settled(&sandbox, step, || there(&sandbox));
         if !there(&sandbox).0.is_empty() {
             sandbox.raptor(["destroy", "made", "--yes"]).limit(WORK_LIMIT).success();

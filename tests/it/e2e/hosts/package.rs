@@ -2,9 +2,9 @@
 
 use std::fs;
 
-use rustix::process::Signal;
 use serde_json::json;
 
+use super::killed::kill_at;
 use super::{WORK_LIMIT, configure};
 use crate::support::docker::{docker, try_docker};
 use crate::support::sandbox::{CONVERGENCE_LIMIT, Sandbox};
@@ -77,21 +77,8 @@ fn what_a_killed_package_left_is_given_back() {
     let sandbox = Sandbox::new();
     sandbox.destroys_on_drop();
     configure(&sandbox, &json!({}));
-    let told = sandbox.path().join("told");
-    fs::write(&told, "").unwrap();
-    let script = "exec \"$0\" package --compute-type docker --image raptor-test-never 2>\"$1\"";
-    let running = sandbox
-        .program("/bin/sh")
-        .args(["-c", script, env!("CARGO_BIN_EXE_raptor")])
-        .arg(&told)
-        .limit(WORK_LIMIT)
-        .start();
-    wait_until(WORK_LIMIT, "a copy that has begun", || {
-        let text = fs::read_to_string(&told).unwrap();
-        if text.contains("copying raptor") { Ok(()) } else { Err(text) }
-    });
-    running.signal(Signal::KILL);
-    running.finish(CONVERGENCE_LIMIT).status(-9);
+    let words = ["package", "--compute-type", "docker", "--image", "raptor-test-never"];
+    kill_at(&sandbox, &words, "copying raptor", WORK_LIMIT);
     let notes = || fs::read_dir(sandbox.home().join("passing")).unwrap().flatten();
     let note = notes().next().unwrap().path();
     let filter = format!("label=raptor.intent={}", note.file_stem().unwrap().to_str().unwrap());
