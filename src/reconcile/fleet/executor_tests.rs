@@ -122,9 +122,56 @@ fn what_became_a_member_and_failed_is_marked_before_it_is_put_out() {
     assert_eq!(work.done(), "create");
     assert_eq!(work.failed(), "enter");
     assert_eq!(work.done(), "write: retire local-7: no room");
+    let retire = Retirement { reason: "no room".to_owned(), at: NOW, failed: true };
+    work.story.record(7).upkeep.retire = Some(retire);
     assert_eq!(work.done(), "evict");
     assert_eq!(work.done(), "destroy");
     assert_eq!(work.done(), "write: machine local-7 is gone: no room");
+}
+
+#[test]
+fn what_another_made_meanwhile_is_kept() {
+    let mut work = held();
+    assert_eq!(work.failed(), "create");
+    let member = work.story.0.members[&node(2)].clone();
+    work.story.0.members.insert(node(7), member);
+    work.story.record(7).node = Some(node(7));
+    assert!(work.orders().is_empty());
+    assert_eq!(work.done(), "write: machine local-7 is made");
+}
+
+/// `local-3` is to go, and would be missed.
+fn marked() -> Work {
+    let mut story = Story::of(3).rule("default", 2, None);
+    let retire = Retirement { reason: "surplus".to_owned(), at: NOW, failed: false };
+    story.record(3).upkeep.retire = Some(retire);
+    Work::on(story)
+}
+
+#[test]
+fn what_is_kept_after_all_is_not_put_out_and_who_is_put_out_is_marked_again() {
+    let mut work = marked();
+    let mut task = Task::take_away(Some(work.story.record(3)), "local", Some(node(3)), "surplus");
+    work.story.record(3).upkeep.retire = None;
+    assert_eq!(task.next_step(&work.story.0, intent(3)), None);
+
+    let mut work = marked();
+    assert_eq!(work.done(), "evict");
+    work.story.0.members.remove(&node(3));
+    let mark = work.story.record(3).upkeep.retire.take();
+    assert_eq!(work.done(), "write: retire local-3: surplus");
+    work.story.record(3).upkeep.retire = mark;
+    assert_eq!(work.done(), "evict");
+    assert_eq!(work.done(), "destroy");
+    assert_eq!(work.done(), "write: machine local-3 is gone: surplus");
+}
+
+#[test]
+fn who_takes_a_machine_away_does_not_keep_it_in_the_same_breath() {
+    let mut work = marked();
+    assert_eq!(work.done(), "evict");
+    work.story.0.rules.get_mut("default").unwrap().min = 3;
+    assert_eq!(work.done(), "destroy");
 }
 
 #[test]

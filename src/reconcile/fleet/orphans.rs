@@ -98,6 +98,10 @@ fn look(draft: &mut Draft<'_>, compute_type: &str) {
 fn decide(draft: &mut Draft<'_>, compute_type: &str, intent: IntentId, listed: &Listed) {
     let view = draft.view;
     let (name, compute_type) = (listed.name.clone(), compute_type.to_owned());
+    if view.members.get(&view.me).is_some_and(|own| own.intent == Some(intent)) {
+        // Others put this member out first, once there are any: the last one stays to rebuild them.
+        return;
+    }
     if let Some(tombstone) = view.tombstones.get(&intent) {
         let reason = format!("it went before: {}", tombstone.reason);
         draft.push(view.me, Act::DestroyAgain { intent, name, compute_type }, None, reason);

@@ -3,6 +3,7 @@
 use crate::model::identity::NodeId;
 use crate::model::machine::IntentId;
 use crate::model::machine::MachineRecord;
+use crate::model::member::Status;
 use crate::reconcile::fleet::executor::Outcome;
 use crate::reconcile::fleet::executor::Step;
 use crate::reconcile::fleet::view::FleetView;
@@ -108,6 +109,11 @@ impl Task {
         self.stage = Stage::Destroying;
     }
 
+    /// Whether it was being made, and could not be.
+    fn has_failed(&self) -> bool {
+        !self.is_marked && self.ending.as_ref().is_some_and(|(_, failed)| *failed)
+    }
+
     /// The step at which the work stands, as things are; none when it is over.
     pub(super) fn next_step(&mut self, view: &FleetView, intent: IntentId) -> Option<Step> {
         if matches!(self.stage, Stage::Creating | Stage::Entering) {
@@ -123,9 +129,25 @@ impl Task {
         }
         if self.stage == Stage::Destroying && self.node.is_none() {
             self.node = view.machines.get(&intent).and_then(|record| record.node);
-            if self.node.is_some_and(|node| view.members.contains_key(&node)) {
+            let member = self.node.and_then(|node| view.members.get(&node));
+            if self.has_failed() && member.is_some_and(|member| member.status == Status::Alive) {
+                // Another made it meanwhile.
+                return None;
+            }
+            if member.is_some() {
                 // Put out and still there it would pass for one that a person put out.
                 self.stage = if self.is_marked { Stage::Evicting } else { Stage::Marking };
+            }
+        }
+        if self.is_marked && is_kept(view, intent) {
+            match self.stage {
+                Stage::Evicting => return None,
+                // Its member is out already, and nobody else would know why.
+                Stage::Destroying => {
+                    self.is_marked = false;
+                    self.stage = Stage::Marking;
+                }
+                _ => {}
             }
         }
         let compute_type = self.compute_type.clone();
@@ -150,6 +172,13 @@ impl Task {
             (_, None) => return None,
         })
     }
+}
+
+/// Whether the mark that a machine is to go was taken off again.
+fn is_kept(view: &FleetView, intent: IntentId) -> bool {
+    let record = view.machines.get(&intent);
+    record.is_some_and(|record| record.upkeep.retire.is_none())
+        && !view.tombstones.contains_key(&intent)
 }
 
 /// Why a machine is not to be made any more: a person may have said so meanwhile.

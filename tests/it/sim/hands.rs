@@ -104,6 +104,9 @@ impl World {
             | Step::Destroy { .. }
             | Step::List { .. }
             | Step::Visit { .. }) => {
+                if let Step::Destroy { intent, .. } = &step {
+                    *self.going.entry(*intent).or_default() += 1;
+                }
                 let after = self.random.random_range(50..2_000);
                 self.plan(after, Event::Work { who, run, work: Work::Asked { step, whose } });
             }
@@ -237,8 +240,10 @@ impl World {
                     self.plan(after, Event::Land { intent, name });
                 }
             }
-            Step::Destroy { intent, .. } if comes_through => {
-                if let Some(place) = self.back_end.destroy(*intent) {
+            Step::Destroy { intent, .. } => {
+                self.going.entry(*intent).and_modify(|asking| *asking -= 1);
+                let gone = comes_through.then(|| self.back_end.destroy(*intent)).flatten();
+                if let Some(place) = gone {
                     self.machines[place].is_on = false;
                     self.machines[place].agent = None;
                     self.tell(|| format!("machine {place} ({intent}) is gone"));
@@ -280,8 +285,11 @@ impl World {
         }
         let (count, bound) = (self.back_end.instances.len(), self.bound());
         if count > bound {
+            let names: Vec<&str> =
+                self.back_end.instances.values().map(|it| it.name.as_str()).collect();
+            let names = names.join(", ");
             self.violation =
-                Some(format!("{count} machines at the back-end, at most {bound} may be"));
+                Some(format!("{count} machines at the back-end, at most {bound} may be: {names}"));
         }
     }
 

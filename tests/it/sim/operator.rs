@@ -22,6 +22,9 @@ use crate::sim::world::Event;
 use crate::sim::world::World;
 use crate::sim::world::set;
 
+/// How the names of machines begin that people spawn.
+pub const BY_HAND: &str = "by-hand-";
+
 impl World {
     /// A person does something, while the weather is bad; what was begun is tried until it is done.
     pub fn person_acts(&mut self) {
@@ -84,15 +87,17 @@ impl World {
         let (me, wall) = (self.machines[who].id(), self.machines[who].wall(self.now));
         let Some(agent) = &mut self.machines[who].agent else { return };
         let records = agent.records();
+        let (members, is_buried) =
+            (records.members.len(), records.tombstones.contains_key(&intent));
         let Some(record) = records.machines.get(&intent).cloned() else {
             // Somebody has done it already, or it never was written down.
-            if records.tombstones.contains_key(&intent) || !self.weather.is_bad {
+            if is_buried || !(self.weather.is_bad || self.is_written_down(intent)) {
                 self.to_destroy.remove(&intent);
             }
             return;
         };
         if record.node == Some(me) {
-            if records.members.len() == 1 {
+            if members == 1 {
                 // Nobody is left who could destroy the last one.
                 self.to_destroy.remove(&intent);
             }
@@ -107,6 +112,12 @@ impl World {
         self.next_step(who, run, Chain { intent, steps, destroys: true });
     }
 
+    /// Whether any agent knows of a machine.
+    fn is_written_down(&mut self, intent: IntentId) -> bool {
+        let agents = self.machines.iter_mut().filter_map(|machine| machine.agent.as_mut());
+        agents.into_iter().any(|agent| agent.records().machines.contains_key(&intent))
+    }
+
     /// As the command line does it: wished for, made, entered.
     fn person_spawns(&mut self, who: usize, run: u64) {
         let wall = self.machines[who].wall(self.now);
@@ -114,7 +125,7 @@ impl World {
         bytes[1..9].copy_from_slice(&self.random.random::<u64>().to_le_bytes());
         let intent = IntentId::from_bytes(bytes);
         self.tell(|| format!("a person at {who} spawns {intent}"));
-        let name = format!("by-hand-{intent}");
+        let name = format!("{BY_HAND}{intent}");
         let record = json!({"name": name, "compute_type": CLOUD, "server_type": "headless",
             "created_at": wall, "scope": CLOUD});
         let path = vec!["machines".to_owned(), intent.to_string()];

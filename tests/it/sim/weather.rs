@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use rand::RngExt;
+use raptor::model::machine::IntentId;
 
+use crate::sim::operator::BY_HAND;
 use crate::sim::world::Event;
 use crate::sim::world::World;
 
@@ -35,9 +37,12 @@ impl Default for Weather {
 
 impl World {
     /// Most machines that may be at the back-end: each part of a cut network keeps `fleet.max` by
-    /// itself, and there are at most two. What a person spawns is asked for without regard to it.
+    /// itself. One cut makes two of them; each further one puts others together, who do not know yet
+    /// what each of them made before. What people spawn is asked for without regard to it.
     pub fn bound(&self) -> usize {
-        2 * self.fleet_max + 2
+        let instances = self.back_end.instances.values();
+        let by_hand = instances.filter(|instance| instance.name.as_str().starts_with(BY_HAND));
+        (1 + self.cuts).max(2) * self.fleet_max + by_hand.count()
     }
 
     pub fn change_weather(&mut self) {
@@ -82,7 +87,11 @@ impl World {
                 }
             }
         }
-        let running = self.running().into_iter();
+        let is_going = |tag: &IntentId| self.going.get(tag).is_some_and(|asking| *asking > 0);
+        let instances = self.back_end.instances.values();
+        let going = instances.filter(|instance| instance.tag.as_ref().is_some_and(is_going));
+        let going: BTreeSet<usize> = going.map(|instance| instance.place).collect();
+        let running = self.running().into_iter().filter(|who| !going.contains(who));
         running.filter(|who| !doomed.contains(&self.machines[*who].id())).collect()
     }
 
@@ -131,6 +140,7 @@ impl World {
     }
 
     fn cut_in_two(&mut self) {
+        self.cuts += 1;
         for machine in &mut self.machines {
             machine.part = self.random.random_range(0..2);
         }

@@ -21,6 +21,7 @@ use serde_json::json;
 use crate::sim::Fault;
 use crate::sim::back_end::BackEnd;
 use crate::sim::hands::Work;
+use crate::sim::is_replay;
 use crate::sim::machine::CLOUD;
 use crate::sim::machine::Machine;
 use crate::sim::machine::forget_records;
@@ -88,9 +89,13 @@ pub struct World {
     pub destroyed_by_person: BTreeMap<IntentId, (NodeId, u64, u32)>,
     /// Machines that a person is about to destroy: it is tried until it is done.
     pub to_destroy: BTreeSet<IntentId>,
+    /// Wishes whose machines the back-end is being asked to take away, and how many ask.
+    pub going: BTreeMap<IntentId, usize>,
     pub has_secrets: bool,
     /// Whom the values of secrets were sealed to when they were set, by the values' ids.
     pub first_seals: BTreeMap<String, BTreeSet<NodeId>>,
+    /// How often the network was cut in two.
+    pub cuts: usize,
     /// Most machines that the fleet's own bound allows.
     pub fleet_max: usize,
     pub gossip: GossipSettings,
@@ -133,8 +138,10 @@ impl World {
             violation: None,
             destroyed_by_person: BTreeMap::new(),
             to_destroy: BTreeSet::new(),
+            going: BTreeMap::new(),
             has_secrets,
             first_seals: BTreeMap::new(),
+            cuts: 0,
             fleet_max: count + 5,
             gossip,
             queue: BTreeMap::new(),
@@ -235,7 +242,8 @@ impl World {
 
     fn report(&self, why: &str) -> String {
         const LINES: usize = 150;
-        let from = self.journal.len().saturating_sub(LINES);
+        let lines = if is_replay() { usize::MAX } else { LINES };
+        let from = self.journal.len().saturating_sub(lines);
         let plans = self.machines.iter().enumerate().filter_map(|(who, machine)| {
             Some(format!("{who} plans:\n{}", machine.agent.as_ref()?.plan))
         });

@@ -36,6 +36,20 @@ fn what_is_to_go_is_destroyed_by_another_and_what_went_stays_gone() {
 }
 
 #[test]
+fn whose_own_machine_went_before_leaves_it_to_others() {
+    let mut story = Story::of(2).rule("default", 1, None);
+    for number in 1..=2 {
+        let tombstone = story.record(number).tombstone(NOW, "destroyed by ann", false);
+        story.0.tombstones.insert(intent(number), tombstone);
+        story.0.machines.remove(&intent(number));
+    }
+    story.0.members.remove(&node(2));
+    let lines = story.lines();
+    assert!(lines.iter().any(|line| line.starts_with("destroy local-2")), "{lines:?}");
+    assert!(!lines.iter().any(|line| line.contains("destroy local-1")), "{lines:?}");
+}
+
+#[test]
 fn the_last_are_kept_when_two_retired_too_many_together() {
     let all_to_go = || {
         let mut story = Story::of(3).rule("default", 1, Some(1));
