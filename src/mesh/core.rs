@@ -17,6 +17,7 @@ use ring::hmac;
 use crate::mesh::bucket::Bucket;
 use crate::mesh::carry::Waiting;
 use crate::mesh::cookie::Doorkeeper;
+use crate::mesh::cost_news::CostNews;
 use crate::mesh::demand;
 use crate::mesh::echo::Echoes;
 use crate::mesh::ends::Ends;
@@ -86,8 +87,10 @@ pub struct Mesh {
     pub(super) explored_last: Ipv6Addr,
     pub(super) states: LinkStates,
     pub(super) own_sequence: u64,
-    pub(super) own_changed: bool,
+    /// When the own links are to be told anew, if they are.
+    pub(super) own_due: Option<Moment>,
     pub(super) own_news: Bucket,
+    pub(super) cost_news: CostNews,
     pub(super) flooded: FloodReport,
     pub(super) routes: Routes,
     pub(super) routes_stale: bool,
@@ -172,8 +175,9 @@ impl Mesh {
             explored_last: Ipv6Addr::UNSPECIFIED,
             states: LinkStates::default(),
             own_sequence: wall.as_millis(),
-            own_changed: false,
+            own_due: None,
             own_news: Bucket::new(OWN_NEWS, now),
+            cost_news: CostNews::new(now),
             flooded: FloodReport::default(),
             routes: Routes::new(),
             routes_stale: false,

@@ -166,7 +166,7 @@ impl Mesh {
             // An advertisement of an earlier life of this machine outlives it: the next one is made
             // to count higher.
             self.own_sequence = advertisement.sequence;
-            self.own_changed = true;
+            self.tell_own_links(now + self.settings.flood_delay);
             return Some(Change::None);
         };
         link.news.take(now).then_some(())?;
@@ -206,12 +206,13 @@ impl Mesh {
     /// Sends what waits to be sent to the neighbours.
     pub(super) fn flood(&mut self, now: Moment) {
         let mut next = self.refresh_stale_routes(now);
-        if self.own_changed {
-            if self.own_news.take(now) {
+        if let Some(due) = self.own_due {
+            if due <= now && self.own_news.take(now) {
                 self.advertise(now);
             } else {
                 let soon = now + Duration::from_secs(1) / OWN_NEWS.per_second;
-                next = next.into_iter().chain([soon]).min();
+                let later = if due <= now { soon } else { due };
+                next = next.into_iter().chain([later]).min();
             }
         }
         for peer in self.live.clone() {
@@ -243,7 +244,8 @@ impl Mesh {
     }
 
     fn advertise(&mut self, now: Moment) {
-        self.own_changed = false;
+        self.own_due = None;
+        self.flooded.own += 1;
         self.own_sequence = self.own_sequence.saturating_add(1).min(SEQUENCE_MAX);
         let mut neighbours: Vec<(usize, Ipv6Addr, Metric)> = Vec::new();
         for peer in &self.live {

@@ -8,6 +8,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use crate::mesh::gaps::Gaps;
 use crate::mesh::metric::Metric;
 use crate::mesh::settings::MeshSettings;
 use crate::model::time::Moment;
@@ -18,10 +19,13 @@ const PINGS_MAX: usize = 32;
 const MEASURE_INTERVALS: u32 = 10;
 /// The metric is advertised anew at most once in so many ping intervals, times a power of two
 /// up to 2^[`CHANGES_MAX`] while it keeps changing.
-const METRIC_INTERVALS: u32 = 5;
+pub(super) const METRIC_INTERVALS: u32 = 5;
 const CHANGES_MAX: u32 = 4;
 /// Advertised until the first answer, in microseconds.
 const RTT_UNKNOWN_US: u32 = 5_000;
+/// A path is believed to be longer once so many round trips in a row were: what busy computers at the
+/// two ends add is now more and now less, what the path takes is in each.
+const RECENT: usize = 8;
 /// Bounds of the wait for an answer before the ping is repeated, and the wait while nothing is
 /// known of the link.
 const PATIENCE_MIN: Duration = Duration::from_millis(50);
@@ -43,15 +47,15 @@ const ANSWERS: u32 = 3;
 const SUSPICION_MIN: Duration = Duration::from_secs(1);
 const SUSPICIONS_MAX: u32 = 6;
 const CALM: Duration = Duration::from_secs(60);
-/// Loss is counted over at least so many packets, and smoothed with this weight.
-const LOSS_PACKETS: u64 = 32;
-const LOSS_WEIGHT: i32 = 4;
 
 /// What is known of one link.
 #[derive(Debug)]
 pub struct Quality {
     /// Smoothed round-trip time and its mean deviation in microseconds.
     rtt: Option<(u32, u32)>,
+    /// The last round trips in microseconds, the oldest overwritten first.
+    recent: [u32; RECENT],
+    recent_next: usize,
     pings: VecDeque<(u32, Moment)>,
     /// Pings since the last answer: when the first and the last went, and how many.
     unanswered: Option<(Moment, Moment, u32)>,
@@ -67,6 +71,20 @@ pub struct Quality {
     /// 0 to 255: lengthens the silence before the next ping by up to a quarter. Without it two
     /// neighbours ping each other at the same moment for ever, where one ping would do.
     patience: u8,
+}
+
+/// What an answer tells about a link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answered {
+    /// Nothing that others need to know.
+    Nothing,
+    /// The link is measured for the first time.
+    First,
+    /// The link costs more or less than it is advertised for: [`Quality::tell_cost`] when the mesh
+    /// has not heard of costs lately.
+    CostDiffers,
+    /// It is advertised for something else from now on.
+    Changed,
 }
 
 /// Whether a link is thought to be dead, and how often it was lately.
@@ -119,6 +137,8 @@ impl Quality {
     pub fn new(now: Moment, past: Suspicion) -> Self {
         Self {
             rtt: None,
+            recent: [0; RECENT],
+            recent_next: 0,
             pings: VecDeque::new(),
             unanswered: None,
             proven_at: None,
@@ -245,12 +265,12 @@ impl Quality {
             })
     }
 
-    /// Takes an answer. Returns whether what is advertised has changed.
-    pub fn ponged(&mut self, token: u32, now: Moment, settings: &MeshSettings) -> bool {
+    /// Takes an answer.
+    pub fn ponged(&mut self, token: u32, now: Moment, settings: &MeshSettings) -> Answered {
         let Some(place) = self.pings.iter().position(|ping| ping.0 == token) else {
-            return false;
+            return Answered::Nothing;
         };
-        let Some((_, sent_at)) = self.pings.remove(place) else { return false };
+        let Some((_, sent_at)) = self.pings.remove(place) else { return Answered::Nothing };
         if self.proven_at.is_none_or(|proven| proven < sent_at) {
             self.proven_at = Some(sent_at);
         }
@@ -259,6 +279,7 @@ impl Quality {
         self.gaps.judge();
         let sample = u32::try_from(now.since(sent_at).as_micros()).unwrap_or(u32::MAX);
         let first = self.rtt.is_none();
+        self.remember(sample);
         // Smoothing of RFC 6298, section 2.
         self.rtt = Some(match self.rtt {
             None => (sample, sample / 2),
@@ -268,72 +289,82 @@ impl Quality {
             }
         });
         let recovered = self.suspicion.answered(now);
-        self.advertise(now, settings, first || recovered) || recovered
+        if first || recovered {
+            self.advertise(now, settings, true);
+            return if recovered { Answered::Changed } else { Answered::First };
+        }
+        // Busy computers lengthen round trips, and seldom lose anything: loss is the path's.
+        if self.matters(self.lost()) && self.tell_cost(now, settings) {
+            return Answered::Changed;
+        }
+        let differs = self.differs() && self.has_rested(now, settings);
+        if differs { Answered::CostDiffers } else { Answered::Nothing }
     }
 
-    /// Says anew what the link is like when that differs enough. Returns whether it does.
-    fn advertise(&mut self, now: Moment, settings: &MeshSettings, at_once: bool) -> bool {
-        let (rtt_us, deviation) = self.rtt.unwrap_or((RTT_UNKNOWN_US, 0));
-        let metric = Metric::new(rtt_us, self.gaps.loss().unwrap_or(0));
-        let (cost, before) = (metric.cost_us(), self.advertised.cost_us());
-        let difference = cost.abs_diff(before);
-        // What busy computers at the two ends add now and then would be news to the whole mesh
-        // every few seconds.
-        let noise = deviation.saturating_mul(2).max(2_000);
-        let matters = difference > before / 4 && difference > noise;
-        let rest = settings.ping_interval * METRIC_INTERVALS * (1 << self.changes);
-        let rested = now.since(self.advertised_at);
-        if !(at_once || matters && rested >= rest) {
-            return false;
+    fn remember(&mut self, sample: u32) {
+        if self.rtt.is_none() {
+            self.recent = [sample; RECENT];
         }
-        if rested >= rest * 4 {
+        if let Some(oldest) = self.recent.get_mut(self.recent_next) {
+            *oldest = sample;
+        }
+        self.recent_next = (self.recent_next + 1) % RECENT;
+    }
+
+    /// What the link is like as far as it was measured.
+    fn measured(&self) -> Metric {
+        let rtt_us = self.rtt_us().unwrap_or(RTT_UNKNOWN_US);
+        Metric::new(rtt_us, self.gaps.loss().unwrap_or(0))
+    }
+
+    /// Whether the cost differs enough from what is advertised.
+    fn differs(&self) -> bool {
+        let (metric, before) = (self.measured(), self.advertised);
+        let is_longer = metric.rtt_us() > before.rtt_us();
+        let lasts = self.recent.iter().all(|rtt_us| *rtt_us > before.rtt_us());
+        (!is_longer || lasts || self.matters(self.lost()))
+            && self.matters(metric.cost_us().abs_diff(before.cost_us()))
+    }
+
+    /// By how much loss costs more or less than is advertised, in microseconds.
+    fn lost(&self) -> u32 {
+        self.measured().loss_cost_us().abs_diff(self.advertised.loss_cost_us())
+    }
+
+    fn matters(&self, difference_us: u32) -> bool {
+        // What varies by so much from one answer to the next would be news every few seconds.
+        let noise = self.deviation_us().unwrap_or(0).saturating_mul(2).max(2_000);
+        difference_us > self.advertised.cost_us() / 4 && difference_us > noise
+    }
+
+    fn has_rested(&self, now: Moment, settings: &MeshSettings) -> bool {
+        now.since(self.advertised_at) >= self.rest(settings)
+    }
+
+    fn rest(&self, settings: &MeshSettings) -> Duration {
+        settings.ping_interval * METRIC_INTERVALS * (1 << self.changes)
+    }
+
+    /// Says anew what the link costs when that differs enough. Returns whether it does.
+    pub fn tell_cost(&mut self, now: Moment, settings: &MeshSettings) -> bool {
+        self.differs() && self.has_rested(now, settings) && self.advertise(now, settings, false)
+    }
+
+    /// Says anew what the link is like. Returns whether that is something else.
+    fn advertise(&mut self, now: Moment, settings: &MeshSettings, at_once: bool) -> bool {
+        if now.since(self.advertised_at) >= self.rest(settings) * 4 {
             self.changes = 0;
         } else if !at_once {
             self.changes = (self.changes + 1).min(CHANGES_MAX);
         }
         self.advertised_at = now;
+        let metric = self.measured();
         std::mem::replace(&mut self.advertised, metric) != metric
     }
 
     /// Takes note that `received` packets came of `expected` that were sent, as their numbers tell.
     pub fn counted(&mut self, expected: u64, received: u64) {
         self.gaps.counted(expected, received);
-    }
-}
-
-/// Loss by the gaps in the numbers of what arrives.
-#[derive(Debug, Default)]
-struct Gaps {
-    expected: u64,
-    received: u64,
-    /// Of 65,536 packets, smoothed. Below zero while more comes late than is lost: cut off there, packets
-    /// out of order would look like lost ones for ever.
-    loss: Option<i32>,
-}
-
-impl Gaps {
-    fn counted(&mut self, expected: u64, received: u64) {
-        self.expected = self.expected.saturating_add(expected);
-        self.received = self.received.saturating_add(received);
-    }
-
-    /// Takes what was counted into the loss, once it is enough.
-    fn judge(&mut self) {
-        if self.expected < LOSS_PACKETS {
-            return;
-        }
-        let share = |count: u64| {
-            let share = u128::from(count) * 65_536 / u128::from(self.expected);
-            i32::try_from(share.min(2 * 65_536)).unwrap_or(0)
-        };
-        let sample = 65_536 - share(self.received);
-        let before = self.loss.unwrap_or(0);
-        self.loss = Some(before - before / LOSS_WEIGHT + sample / LOSS_WEIGHT);
-        (self.expected, self.received) = (0, 0);
-    }
-
-    fn loss(&self) -> Option<u32> {
-        self.loss.map(|loss| u32::try_from(loss).unwrap_or(0))
     }
 }
 

@@ -14,8 +14,17 @@ fn settings() -> MeshSettings {
 fn proved() -> Quality {
     let mut quality = Quality::new(at(0), Suspicion::default());
     quality.pinged(1, at(0));
-    assert!(quality.ponged(1, at(20), &settings()));
+    assert_eq!(quality.ponged(1, at(20), &settings()), Answered::First);
     quality
+}
+
+/// Takes an answer. Returns whether the link is advertised anew, where nothing else keeps from that.
+fn is_news(quality: &mut Quality, token: u32, now: Moment) -> bool {
+    match quality.ponged(token, now, &settings()) {
+        Answered::Nothing => false,
+        Answered::CostDiffers => quality.tell_cost(now, &settings()),
+        Answered::First | Answered::Changed => true,
+    }
 }
 
 /// Pings whenever that is due until `end`, answered after 20 ms where `answered` says so.
@@ -161,12 +170,12 @@ fn noise_does_not_change_what_is_advertised_and_a_new_path_does() {
     let mut quality = Quality::new(at(0), Suspicion::default());
     let mut measure = |start: u64, rtt: u64| {
         quality.pinged(7, at(start));
-        quality.ponged(7, at(start + rtt), &settings())
+        is_news(&mut quality, 7, at(start + rtt))
     };
     assert!(measure(0, 20));
     assert!(!measure(6_000, 40));
     assert!((1u64..40).any(|step| measure(6_000 + step * 1_000, 80)));
-    assert!(!quality.ponged(99, at(0), &settings()));
+    assert!(!is_news(&mut quality, 99, at(0)));
 }
 
 #[test]
@@ -177,7 +186,7 @@ fn busy_ends_are_none_of_the_links() {
         // One answer in four finds both ends awake, the others wait for a processor.
         let rtt = if step % 4 == 0 { 2 } else { 15 + step * 7_919 % 90 };
         quality.pinged(1, at(step * 1_000));
-        said += u32::from(quality.ponged(1, at(step * 1_000 + rtt), &settings()));
+        said += u32::from(is_news(&mut quality, 1, at(step * 1_000 + rtt)));
     }
     assert!(said <= 2, "said {said} times in an hour");
 }
@@ -189,7 +198,34 @@ fn a_link_that_keeps_changing_says_so_ever_less_often() {
     for second in 1..3_600u64 {
         let rtt = if second / 20 % 2 == 0 { 10 } else { 300 };
         quality.pinged(1, at(second * 1_000));
-        said += u32::from(quality.ponged(1, at(second * 1_000 + rtt), &settings()));
+        said += u32::from(is_news(&mut quality, 1, at(second * 1_000 + rtt)));
     }
     assert!((20..70).contains(&said), "said {said} times in an hour");
+}
+
+#[test]
+fn a_path_is_longer_once_every_answer_is() {
+    let mut quality = proved();
+    let mut is_told = |step: u64, rtt: u64| {
+        quality.pinged(1, at(step * 1_000));
+        is_news(&mut quality, 1, at(step * 1_000 + rtt))
+    };
+    // One answer in four finds both ends awake; the others wait long, and all alike.
+    let busy = (1..400).filter(|step| is_told(*step, if step % 4 == 0 { 19 } else { 400 })).count();
+    assert_eq!(busy, 0);
+    let believed = (400..500).position(|step| is_told(step, 400));
+    assert!(believed.is_some_and(|count| (RECENT - 4..60).contains(&count)), "{believed:?}");
+}
+
+#[test]
+fn loss_does_not_wait_for_its_turn() {
+    let mut quality = proved();
+    let changed = (1..40u64).any(|step| {
+        quality.counted(20, 15);
+        quality.pinged(1, at(step * 1_000));
+        let answered = quality.ponged(1, at(step * 1_000 + 20), &settings());
+        assert_ne!(answered, Answered::CostDiffers, "step {step}");
+        answered == Answered::Changed
+    });
+    assert!(changed);
 }

@@ -15,6 +15,7 @@ use crate::mesh::output::Output;
 use crate::mesh::output::Protocol;
 use crate::mesh::plane::header::InnerProtocol;
 use crate::mesh::plane::receive::Verdict;
+use crate::mesh::quality::Answered;
 use crate::mesh::schedule::Timer;
 use crate::mesh::session::Session;
 use crate::mesh::wire::DATAGRAM_LENGTH_MAX;
@@ -303,10 +304,11 @@ impl Mesh {
                 let Some(live) = live else { return };
                 live.traffic.proved();
                 live.heed_traffic();
-                if live.quality.ponged(probe.token, now, &self.settings) {
-                    self.own_changed = true;
-                    self.routes_stale = true;
-                    self.schedule.set_by(Timer::Flood, now + self.settings.flood_delay);
+                match live.quality.ponged(probe.token, now, &self.settings) {
+                    Answered::Nothing => {}
+                    Answered::CostDiffers => self.tell_costs(now),
+                    Answered::First => self.own_link_measured(now),
+                    Answered::Changed => self.own_metric_changed(now),
                 }
                 self.reschedule(now, peer);
                 self.receive_probe(now, peer, probe);

@@ -36,6 +36,10 @@ pub struct MeshReport {
 /// Advertisements of links, counted since the start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct FloodReport {
+    /// Signed by this machine.
+    pub own: u64,
+    /// Those of them that were made because costs had changed.
+    pub own_costs: u64,
     /// Sent to neighbours, own and others'.
     pub sent: u64,
     /// Their bytes.

@@ -29,6 +29,9 @@ pub struct MeshSettings {
     pub flood_delay: Duration,
     /// Bad news, a link gone or much worse, waits only this long.
     pub alarm_delay: Duration,
+    /// A new link to a member that was in reach before waits this long, for its first answer and for
+    /// more of its kind.
+    pub detour_delay: Duration,
     /// While link state keeps changing, the pause between two computations of the routes doubles
     /// from [`MeshSettings::flood_delay`] up to this.
     pub route_pause_max: Duration,
@@ -36,7 +39,7 @@ pub struct MeshSettings {
     pub flood_retry: Duration,
     /// Own link state is signed anew after this long even when nothing changed.
     pub advertise_interval: Duration,
-    /// A link that neither side wants is closed after this long.
+    /// A link that neither side wants is closed after this long, or up to a third longer.
     pub linger: Duration,
     /// A session key is replaced after this long.
     pub rekey_after: Duration,
@@ -67,6 +70,7 @@ impl Default for MeshSettings {
             backoff_max: Duration::from_secs(30),
             flood_delay: Duration::from_millis(50),
             alarm_delay: Duration::from_millis(10),
+            detour_delay: Duration::from_millis(500),
             route_pause_max: Duration::from_millis(400),
             flood_retry: Duration::from_millis(500),
             advertise_interval: Duration::from_secs(900),

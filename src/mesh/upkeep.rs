@@ -15,10 +15,12 @@ use crate::mesh::dial::Step;
 use crate::mesh::dial::in_turn;
 use crate::mesh::handshake::Purpose;
 use crate::mesh::link::Live;
+use crate::mesh::metric::SUSPECT_COST_US;
 use crate::mesh::output::Output;
 use crate::mesh::punch::waves;
 use crate::mesh::route;
 use crate::mesh::schedule::Timer;
+use crate::mesh::settings::MeshSettings;
 use crate::mesh::wire::Frame;
 use crate::mesh::wire::Probe;
 
@@ -26,6 +28,15 @@ use crate::model::time::Moment;
 
 /// Failed attempts after which a neighbour's place on a ring goes to the next member as well.
 const FAILURES_PASSED: u32 = 2;
+
+/// When a link that nobody wants since `since` is closed: those of one machine together, so that
+/// it is one piece of news.
+fn closes_at(since: Moment, linger: Duration) -> Moment {
+    let together = (linger / 3).max(Duration::from_millis(1));
+    let over = (since + linger).elapsed().as_nanos() % together.as_nanos();
+    let rest = Duration::from_nanos(u64::try_from(over).unwrap_or(0));
+    since + linger + together.saturating_sub(rest)
+}
 
 impl Mesh {
     /// Does what is due.
@@ -36,11 +47,10 @@ impl Mesh {
                 Timer::End(peer) => self.tend_end(now, peer),
                 Timer::Flood => self.flood(now),
                 Timer::Advertise => {
-                    self.own_changed = true;
                     let spread = 0.75 + self.jitter() / 2.0;
                     let pause = self.settings.advertise_interval.mul_f64(spread);
                     self.schedule.set(Timer::Advertise, Some(now + pause));
-                    self.schedule.set_by(Timer::Flood, now);
+                    self.tell_own_links(now);
                 }
                 Timer::Explore => self.explore(now),
                 Timer::Demand => self.measure_demand(now),
@@ -132,7 +142,7 @@ impl Mesh {
             return;
         }
         let since = *live.unwanted_since.get_or_insert(now);
-        if now.since(since) < linger {
+        if now < closes_at(since, linger) {
             return;
         }
         live.unwanted_since = Some(now);
@@ -242,7 +252,8 @@ impl Mesh {
                     Some(live.ping_due(&self.settings)),
                     link.rekey_at(&self.settings).filter(|time| *time > now),
                     (!keeps && !live.wanted_there)
-                        .then(|| live.unwanted_since.map_or(now, |at| at + self.settings.linger)),
+                        .then_some(live.unwanted_since)
+                        .map(|since| since.map_or(now, |at| closes_at(at, self.settings.linger))),
                 ];
                 next = next.into_iter().chain(times.into_iter().flatten()).min();
             }
@@ -268,7 +279,10 @@ impl Mesh {
         if self.parent == Some(peer) {
             self.tend_all_soon(now);
         }
-        self.own_links_changed(now, self.settings.flood_delay);
+        let way = self.routes.get(&peer);
+        let was_reached = way.is_some_and(|way| way.cost_us < u64::from(SUSPECT_COST_US));
+        let MeshSettings { flood_delay, detour_delay, .. } = self.settings;
+        self.own_links_changed(now, if was_reached { detour_delay } else { flood_delay });
         self.reschedule(now, peer);
     }
 
@@ -290,8 +304,7 @@ impl Mesh {
 
     /// Routes follow at once, the neighbours hear of it after `delay`.
     fn own_links_changed(&mut self, now: Moment, delay: Duration) {
-        self.own_changed = true;
-        self.schedule.set_by(Timer::Flood, now + delay);
+        self.tell_own_links(now + delay);
         self.refresh_routes(now);
     }
 

@@ -216,6 +216,11 @@ impl Core {
             into = into.with(&labels, count(link.packets_received));
         }
         let links = count(report.links.len() as u64);
+        let flood = report.flood;
+        let states = |what: &str, value: u64, help: &str| {
+            let name = format!("raptor_link_states_{what}_total");
+            Family::new(&name, Counter, help).with(&[], count(value))
+        };
         vec![
             Family::new("raptor_links", Gauge, "Links that work.").with(&[], links),
             Family::new("raptor_reachable_members", Gauge, "Other members that a path leads to.")
@@ -228,6 +233,11 @@ impl Core {
             received,
             out,
             into,
+            states("signed", flood.own, "Lists of its links that this member made."),
+            states("signed_for_costs", flood.own_costs, "Those made because costs had changed."),
+            states("new", flood.new, "Other members' lists that were new here."),
+            states("received", flood.received, "Lists received on links, known ones included."),
+            states("sent", flood.sent, "Lists sent on links."),
         ]
     }
 

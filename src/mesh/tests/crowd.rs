@@ -12,6 +12,8 @@ use crate::model::reach::Reach;
 fn flooded(sim: &Sim) -> FloodReport {
     let reports = sim.machines.iter().filter_map(|machine| machine.mesh.as_ref());
     reports.map(|mesh| mesh.report().flood).fold(FloodReport::default(), |sum, one| FloodReport {
+        own: sum.own + one.own,
+        own_costs: sum.own_costs + one.own_costs,
         sent: sum.sent + one.sent,
         bytes_sent: sum.bytes_sent + one.bytes_sent,
         received: sum.received + one.received,
@@ -82,6 +84,35 @@ fn two_hundred_that_start_at_once_make_no_storm() {
     sim.run(seconds(10));
     let sent = flooded(&sim).sent - flood.sent;
     assert!(sent <= 2 * edges, "{sent} sent when all is said");
+}
+
+#[test]
+fn computers_that_are_busy_now_and_then_are_no_news() {
+    let mut sim = Sim::running(40, 153);
+    let all: Vec<_> = (0..40).collect();
+    sim.run_until(seconds(5), |sim| sim.is_connected(&all));
+    sim.run(seconds(10));
+    let before = flooded(&sim);
+    for round in 0..8 {
+        // Every answer waits for a processor, or none does.
+        sim.noise = Duration::from_millis(if round % 2 == 0 { 150 } else { 0 });
+        sim.run(seconds(10));
+    }
+    let after = flooded(&sim);
+    let (own, costs) = (after.own - before.own, after.own_costs - before.own_costs);
+    println!("{own} lists signed in 80 seconds, {costs} of them for costs");
+    // As often as a member may speak of costs, and not once for each link.
+    assert!(own <= 40 * 5, "{own} lists of 40 members");
+}
+
+#[test]
+fn new_links_are_told_together() {
+    let mut sim = Sim::running(40, 154);
+    sim.run(seconds(60));
+    let flood = flooded(&sim);
+    println!("{flood:?} over {} links", links(&sim));
+    // Once when the first link works, and then what came meanwhile.
+    assert!(flood.own <= 40 * 4, "{} lists of 40 members", flood.own);
 }
 
 #[test]
