@@ -15,9 +15,13 @@ use crate::gossip::exchange::Request;
 use crate::gossip::exchange::Response;
 use crate::gossip::exchange::decode;
 use crate::gossip::exchange::encode;
-use crate::gossip::exchange::fingerprint;
+use crate::gossip::facts::FactsStore;
 use crate::gossip::facts::Parcel;
+use crate::gossip::fingerprint::fingerprint;
+use crate::gossip::fingerprint::print;
+use crate::gossip::roster::Roster;
 use crate::gossip::rumour::Rumour;
+use crate::gossip::swim::Swim;
 use crate::model::identity::NodeId;
 use crate::model::time::Moment;
 
@@ -28,8 +32,8 @@ const PASSED_ON_MAX: usize = 16;
 impl Gossip {
     /// The first message of an exchange.
     #[must_use]
-    pub fn exchange_request(&self) -> Vec<u8> {
-        encode(&Request::Compare { fingerprint: fingerprint(&self.digest()) })
+    pub fn exchange_request(&mut self) -> Vec<u8> {
+        encode(&Request::Compare { fingerprint: self.fingerprint() })
     }
 
     /// Answers either message of an exchange that `source` began.
@@ -46,12 +50,11 @@ impl Gossip {
         self.timers.notice_pause(now);
         let response = match decode(source, request)? {
             Request::Compare { fingerprint: theirs } => {
-                let digest = self.digest();
-                if theirs == fingerprint(&digest) {
+                if theirs == self.fingerprint() {
                     Response::Same
                 } else {
                     self.exchange_interval = self.settings.exchange_interval;
-                    Response::Digest(digest)
+                    Response::Digest(self.digest())
                 }
             }
             Request::Reconcile { entries, facts, wanted } => {
@@ -98,8 +101,17 @@ impl Gossip {
         Ok(next)
     }
 
-    /// All that this member knows, by address.
-    fn digest(&self) -> Vec<Entry> {
+    /// The fingerprint of all that this member knows.
+    fn fingerprint(&mut self) -> [u8; 16] {
+        let others =
+            self.prints.sum(|address| known(&self.roster, &self.swim, &self.facts, address));
+        let all = others.wrapping_add(print(&self.own_entry())).to_le_bytes();
+        debug_assert_eq!(all, fingerprint(&self.digest()), "a change was not followed");
+        all
+    }
+
+    /// What this member says of itself.
+    fn own_entry(&self) -> Entry {
         let me = self.swim.me();
         let own = Known {
             generation: me.generation,
@@ -107,21 +119,16 @@ impl Gossip {
             state: State::Alive,
             has_left: self.has_left,
         };
-        let own = Entry {
-            address: self.address,
-            known: Some(own),
-            facts: self.facts.version(self.address),
-        };
-        let others = self.roster.iter().map(|(address, _)| {
-            let known = self.swim.get(address).map(|member| Known {
-                generation: member.id().generation,
-                incarnation: member.incarnation(),
-                state: member.state(),
-                has_left: member.state() == State::Down && self.roster.has_left(*member.id()),
-            });
-            Entry { address, known, facts: self.facts.version(address) }
-        });
-        let mut digest: Vec<Entry> = others.chain([own]).collect();
+        Entry { address: self.address, known: Some(own), facts: self.facts.version(self.address) }
+    }
+
+    /// All that this member knows, by address.
+    fn digest(&self) -> Vec<Entry> {
+        let others = self
+            .roster
+            .iter()
+            .filter_map(|(address, _)| known(&self.roster, &self.swim, &self.facts, address));
+        let mut digest: Vec<Entry> = others.chain([self.own_entry()]).collect();
         digest.sort_by_key(|entry| entry.address);
         digest
     }
@@ -213,4 +220,16 @@ impl Gossip {
             })
             .collect()
     }
+}
+
+/// What is known of another member; none of one that the document does not name.
+fn known(roster: &Roster, swim: &Swim, facts: &FactsStore, address: Ipv6Addr) -> Option<Entry> {
+    let known = swim.get(address).map(|member| Known {
+        generation: member.id().generation,
+        incarnation: member.incarnation(),
+        state: member.state(),
+        has_left: member.state() == State::Down && roster.has_left(*member.id()),
+    });
+    let is_named = roster.contains(address);
+    is_named.then(|| Entry { address, known, facts: facts.version(address) })
 }

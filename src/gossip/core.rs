@@ -12,6 +12,7 @@ use rand::rngs::SmallRng;
 
 use crate::gossip::facts::FactsStore;
 use crate::gossip::facts::Parcel;
+use crate::gossip::fingerprint::Prints;
 use crate::gossip::life::Life;
 use crate::gossip::packet::Packet;
 use crate::gossip::packet::SwimPacket;
@@ -89,6 +90,7 @@ pub struct Gossip {
     pub(super) swim: Swim,
     pub(super) roster: Roster,
     pub(super) facts: FactsStore,
+    pub(super) prints: Prints,
     pub(super) rumours: Rumours,
     pub(super) timers: Timers,
     pub(super) outputs: VecDeque<Output>,
@@ -116,6 +118,7 @@ impl Gossip {
             swim,
             roster: Roster::default(),
             facts: FactsStore::default(),
+            prints: Prints::default(),
             rumours: Rumours::default(),
             timers: Timers::default(),
             outputs: VecDeque::new(),
@@ -135,7 +138,11 @@ impl Gossip {
         let mut others = members.clone();
         others.remove(&self.me);
         let change = self.roster.set(now, &others);
+        for address in &change.added {
+            self.prints.touch(*address);
+        }
         for address in change.removed {
+            self.prints.touch(address);
             self.swim.forget(address);
             self.facts.remove(address);
             self.rumours.forget(address);
@@ -242,17 +249,14 @@ impl Gossip {
     }
 
     fn tell(&mut self, count: usize) {
-        for address in self.draw(count, |status| matches!(status, Status::Alive | Status::Suspect))
-        {
+        for address in self.draw(count, &[Status::Alive, Status::Suspect]) {
             let Some(packet) = self.rumours.next_packet() else { return };
             self.send(address, packet);
         }
     }
 
     fn reach_out(&mut self, now: Moment) {
-        let unseen = self.draw(GREETINGS, |status| {
-            matches!(status, Status::Booting | Status::Failed | Status::Left)
-        });
+        let unseen = self.draw(GREETINGS, &[Status::Booting, Status::Failed, Status::Left]);
         if unseen.is_empty() {
             return;
         }
@@ -266,7 +270,7 @@ impl Gossip {
     }
 
     fn begin_exchange(&mut self, now: Moment) {
-        let drawn = self.draw(1, |status| status == Status::Alive).pop();
+        let drawn = self.draw(1, &[Status::Alive]).pop();
         let drawn = drawn.and_then(|address| self.roster.get(address)).map(|entry| entry.node);
         if let Some(with) = self.partner.take().or(drawn) {
             self.outputs.push_back(Output::WantExchange { with });
@@ -293,15 +297,12 @@ impl Gossip {
         }
     }
 
-    /// Up to `count` random members of those that are seen as `wanted` says.
-    fn draw(&mut self, count: usize, wanted: impl Fn(Status) -> bool) -> Vec<Ipv6Addr> {
-        let mut candidates = self.roster.addresses_where(wanted);
-        let mut drawn = Vec::new();
-        while drawn.len() < count && !candidates.is_empty() {
-            let index = self.random.random_range(0..candidates.len());
-            drawn.push(candidates.swap_remove(index));
-        }
-        drawn
+    /// Up to `count` random members of those that are seen as one of `wanted`.
+    fn draw(&mut self, count: usize, wanted: &[Status]) -> Vec<Ipv6Addr> {
+        let total = wanted.iter().map(|status| self.roster.seen_as(*status).len()).sum();
+        let places = rand::seq::index::sample(&mut self.random, total, count.min(total));
+        let seen = || wanted.iter().flat_map(|status| self.roster.seen_as(*status));
+        places.iter().filter_map(|place| seen().nth(place).copied()).collect()
     }
 
     /// Queues a packet for the member at `address`, if the document names one.
@@ -320,11 +321,13 @@ impl Gossip {
         for (timer, after) in effects.timers {
             self.timers.insert(now + after, Event::Swim(timer));
         }
+        let is_anybody_suspected = !self.roster.seen_as(Status::Suspect).is_empty();
         for (address, body) in effects.sends {
             // Who is suspected hears it from whoever probes it (Lifeguard's buddy system, section
             // IV-C). An answer alone refutes nothing, and news of a suspicion may get lost:
             // one that its subject never hears of would stand for ever.
-            if let Some((life, incarnation)) = self.swim.suspicion(address)
+            if is_anybody_suspected
+                && let Some((life, incarnation)) = self.swim.suspicion(address)
                 && SwimPacket::is_probe(&body)
             {
                 self.send(address, Packet::frame_suspected(life.generation, incarnation));
@@ -343,6 +346,7 @@ impl Gossip {
 
     /// Tells how the member at `address` is seen, if that changed.
     pub(super) fn report(&mut self, now: Moment, address: Ipv6Addr) {
+        self.prints.touch(address);
         let Some(member) = self.swim.get(address) else { return };
         if let Some((node, status)) = self.roster.see(now, member) {
             self.outputs.push_back(Output::StatusChanged { node, status });

@@ -64,8 +64,8 @@ impl Gossip {
         self.swim.receive(&packet);
     }
 
-    /// Leaves out updates about members that the document does not name, and about other lives of
-    /// this member. A later life of its own than the present one is outlived.
+    /// Leaves out updates that say nothing new, and those about members that the document does not
+    /// name or about other lives of this member. A later life of its own than the present one is outlived.
     pub(super) fn believable(&mut self, mut updates: Vec<Member<Life>>) -> Vec<Member<Life>> {
         let mine = self.swim.me().generation;
         let own = updates.iter().filter(|update| update.id().address == self.address);
@@ -74,7 +74,10 @@ impl Gossip {
             self.live_past(generation);
         }
         let me = self.swim.me();
-        updates.retain(|update| *update.id() == me || self.roster.contains(update.id().address));
+        updates.retain(|update| {
+            let is_own = *update.id() == me;
+            is_own || self.swim.is_news(update) && self.roster.contains(update.id().address)
+        });
         updates
     }
 
@@ -140,6 +143,7 @@ impl Gossip {
         let node = entry.node;
         let is_kept = self.facts.accept(parcel);
         if is_kept {
+            self.prints.touch(parcel.address);
             self.outputs.push_back(Output::FactsChanged { node });
         }
         is_kept

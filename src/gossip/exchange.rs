@@ -11,8 +11,6 @@ use foca::State;
 use serde::Deserialize;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use sha2::Digest;
-use sha2::Sha512;
 
 use crate::gossip::error::GossipError;
 use crate::gossip::facts::Parcel;
@@ -81,7 +79,7 @@ impl Entry {
 pub(super) enum Request {
     /// Do you know what I know?
     Compare {
-        /// Over all that I know, by [`fingerprint`].
+        /// Over all that I know, by [`crate::gossip::fingerprint`].
         fingerprint: [u8; 16],
     },
     /// Take this, and give me that.
@@ -104,26 +102,6 @@ pub(super) enum Response {
     Digest(Vec<Entry>),
     /// The facts that were wanted.
     Facts(Vec<Parcel>),
-}
-
-/// A hash over what all members should agree on. Suspicions come and go faster than exchanges do,
-/// so they are left out.
-pub(super) fn fingerprint(digest: &[Entry]) -> [u8; 16] {
-    let mut hash = Sha512::new();
-    for entry in digest {
-        hash.update(entry.address.octets());
-        if let Some(known) = &entry.known {
-            hash.update([1, u8::from(known.state == State::Down), u8::from(known.has_left)]);
-            hash.update(known.generation.to_le_bytes());
-        } else {
-            hash.update([0]);
-        }
-        hash.update(entry.facts.to_le_bytes());
-    }
-    let digest = hash.finalize();
-    let mut short = [0u8; 16];
-    short.copy_from_slice(&digest[..16]);
-    short
 }
 
 /// A message as it travels. Postcard writes all of these types into memory without fail.
@@ -163,16 +141,5 @@ mod tests {
         assert!(down.is_news_to(Some(&alive)) && !alive.is_news_to(Some(&down)));
         assert!(reborn.is_news_to(Some(&down)) && !down.is_news_to(Some(&reborn)));
         assert!(alive.is_news_to(None) && !alive.is_news_to(Some(&alive)));
-    }
-
-    #[test]
-    fn the_fingerprint_sees_lives_and_facts_but_no_suspicion() {
-        let print = |entry: Entry| fingerprint(&[entry]);
-        let alive = entry(1, State::Alive);
-        assert_eq!(print(alive), print(entry(1, State::Suspect)));
-        assert_ne!(print(alive), print(entry(1, State::Down)));
-        assert_ne!(print(alive), print(entry(2, State::Alive)));
-        assert_ne!(print(alive), print(Entry { facts: 4, ..alive }));
-        assert_ne!(print(alive), print(Entry { known: None, ..alive }));
     }
 }

@@ -11,6 +11,7 @@ mod deliver;
 pub mod error;
 mod exchange;
 mod facts;
+mod fingerprint;
 mod life;
 mod packet;
 mod roster;

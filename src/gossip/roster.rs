@@ -20,6 +20,8 @@ pub(super) struct Entry {
     pub(super) since: Moment,
     /// The last generation in which it said goodbye. SWIM has no word for that.
     goodbye: Option<u64>,
+    /// Its place among those that are seen as it is.
+    place: usize,
 }
 
 /// Who was added and who was removed.
@@ -34,6 +36,8 @@ pub(super) struct Change {
 pub(super) struct Roster {
     entries: BTreeMap<Ipv6Addr, Entry>,
     addresses: BTreeMap<NodeId, Ipv6Addr>,
+    /// Those that are seen alike, in no order: members are drawn from them all the time.
+    seen: BTreeMap<Status, Vec<Ipv6Addr>>,
 }
 
 impl Roster {
@@ -43,8 +47,9 @@ impl Roster {
         for node in nodes {
             if !self.addresses.contains_key(node) {
                 let address = node.address();
-                let entry =
-                    Entry { node: *node, status: Status::Booting, since: now, goodbye: None };
+                let (status, goodbye) = (Status::Booting, None);
+                let place = self.enlist(address, status);
+                let entry = Entry { node: *node, status, since: now, goodbye, place };
                 self.addresses.insert(*node, address);
                 self.entries.insert(address, entry);
                 change.added.push(address);
@@ -53,12 +58,34 @@ impl Roster {
         self.addresses.retain(|node, address| {
             let stays = nodes.contains(node);
             if !stays {
-                self.entries.remove(address);
                 change.removed.push(*address);
             }
             stays
         });
+        for address in &change.removed {
+            if let Some(entry) = self.entries.remove(address) {
+                self.strike(entry.status, entry.place);
+            }
+        }
         change
+    }
+
+    /// Adds a member to those that are seen as `status`; its place among them.
+    fn enlist(&mut self, address: Ipv6Addr, status: Status) -> usize {
+        let alike = self.seen.entry(status).or_default();
+        alike.push(address);
+        alike.len() - 1
+    }
+
+    /// Takes the member at `place` from those that are seen as `status`: the last takes its place.
+    fn strike(&mut self, status: Status, place: usize) {
+        let Some(alike) = self.seen.get_mut(&status) else { return };
+        if place < alike.len() {
+            alike.swap_remove(place);
+        }
+        if let Some(moved) = alike.get(place).and_then(|moved| self.entries.get_mut(moved)) {
+            moved.place = place;
+        }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -81,9 +108,9 @@ impl Roster {
         self.entries.iter().map(|(address, entry)| (*address, entry))
     }
 
-    /// The addresses of those that are seen as `wanted` says.
-    pub(super) fn addresses_where(&self, wanted: impl Fn(Status) -> bool) -> Vec<Ipv6Addr> {
-        self.iter().filter(|(_, entry)| wanted(entry.status)).map(|(address, _)| address).collect()
+    /// The addresses of those that are seen as `status`.
+    pub(super) fn seen_as(&self, status: Status) -> &[Ipv6Addr] {
+        self.seen.get(&status).map(Vec::as_slice).unwrap_or_default()
     }
 
     /// Notes that a life ended with a goodbye; whether that was news.
@@ -111,11 +138,13 @@ impl Roster {
             State::Down if self.has_left(*member.id()) => Status::Left,
             State::Down => Status::Failed,
         };
-        let entry = self.entries.get_mut(&member.id().address)?;
-        (entry.status != status).then(|| {
-            entry.status = status;
-            entry.since = now;
-            (entry.node, status)
-        })
+        let address = member.id().address;
+        let before = self.get(address).filter(|entry| entry.status != status)?;
+        let (earlier, place) = (before.status, before.place);
+        self.strike(earlier, place);
+        let place = self.enlist(address, status);
+        let entry = self.entries.get_mut(&address)?;
+        (entry.status, entry.since, entry.place) = (status, now, place);
+        Some((entry.node, status))
     }
 }

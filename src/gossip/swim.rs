@@ -1,5 +1,6 @@
 //! Foca, and a table of what it knows that can be looked up.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::net::Ipv6Addr;
@@ -96,6 +97,23 @@ impl Swim {
     /// What is known of the member at `address`.
     pub(super) fn get(&self, address: Ipv6Addr) -> Option<&Member<Life>> {
         self.table.get(&address)
+    }
+
+    /// Whether foca would take anything from `update`: this knows without a look through all members,
+    /// and most of what is heard has been heard before. (The order of section 4.2 of SWIM's paper.)
+    pub(super) fn is_news(&self, update: &Member<Life>) -> bool {
+        let Some(known) = self.get(update.id().address) else { return true };
+        let (later, earlier) = (update.incarnation(), known.incarnation());
+        match update.id().generation.cmp(&known.id().generation) {
+            Ordering::Greater => true,
+            Ordering::Less => false,
+            Ordering::Equal => match (known.state(), update.state()) {
+                (State::Down, _) => false,
+                (_, State::Down) => true,
+                (State::Alive, State::Suspect) => later >= earlier,
+                (State::Alive | State::Suspect, _) => later > earlier,
+            },
+        }
     }
 
     /// The life and incarnation in which the member at `address` is suspected, if it is.

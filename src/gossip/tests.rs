@@ -206,9 +206,8 @@ fn who_missed_the_news_gets_all_facts_by_exchange() {
 
 #[test]
 fn members_that_agree_exchange_a_few_dozen_bytes() {
-    let world = World::settled(10, Weather::default(), 9);
-    let request = world.machines[0].gossip.as_ref().unwrap().exchange_request();
-    let mut world = world;
+    let mut world = World::settled(10, Weather::default(), 9);
+    let request = world.machines[0].gossip.as_mut().unwrap().exchange_request();
     let (now, source) = (world.now, world.id(0));
     let gossip = world.machines[1].gossip.as_mut().unwrap();
     let response = gossip.handle_exchange_request(now, source, &request).unwrap();

@@ -40,10 +40,13 @@ use crate::reconcile::fleet::write::Edits;
 /// This very program, also when its file has been replaced since it was started.
 const OWN_PROGRAM: &str = "/proc/self/exe";
 
-/// What came of a step, and what a back-end listed when it was asked.
+/// What came of a step.
 pub(super) struct Done {
     pub(super) outcome: Outcome,
+    /// What a back-end listed when it was asked.
     pub(super) listed: Option<(String, Vec<Machine>)>,
+    /// The machine that was given back.
+    pub(super) gone: Option<IntentId>,
 }
 
 /// The hands of one agent. Cheap to clone.
@@ -106,7 +109,7 @@ impl Hands {
     }
 
     pub(super) async fn perform(&self, step: Step) -> Done {
-        let mut listed = None;
+        let (mut listed, mut gone) = (None, None);
         let done = match step {
             Step::Write(edits) => self.write(edits).await,
             Step::Create { intent, record } => self.create(intent, &record).await,
@@ -115,7 +118,11 @@ impl Hands {
                 Err(DoorError::Refused(refusal)) if refusal.code == "not_found" => Ok(()),
                 done => done.map_err(|error| chain(&error)),
             },
-            Step::Destroy { intent, compute_type } => self.destroy(intent, &compute_type).await,
+            Step::Destroy { intent, compute_type } => {
+                let destroyed = self.destroy(intent, &compute_type).await;
+                gone = destroyed.is_ok().then_some(intent);
+                destroyed
+            }
             Step::End { name } => self.end(&name),
             Step::Visit { intent, record, answered } => match self.visit(intent, *record).await {
                 Ok(()) => self.write(answered).await,
@@ -130,7 +137,7 @@ impl Hands {
             },
         };
         let outcome = done.map_or_else(Outcome::Failed, |()| Outcome::Done);
-        Done { outcome, listed }
+        Done { outcome, listed, gone }
     }
 
     async fn write(&self, edits: Edits) -> Result<(), String> {

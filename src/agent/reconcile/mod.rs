@@ -284,6 +284,9 @@ impl Work {
         if let Some((compute_type, machines)) = done.listed {
             self.sight.listed(now, compute_type, machines);
         }
+        if let Some(intent) = done.gone {
+            self.sight.given_back(intent);
+        }
         self.executor.finished(now, id, &done.outcome);
     }
 }

@@ -144,6 +144,13 @@ impl Sight {
         self.listings.insert(compute_type, Listings { at: now, machines });
     }
 
+    /// A machine was given back: lists from before that would have it given back again and again.
+    pub fn given_back(&mut self, intent: IntentId) {
+        for listings in self.listings.values_mut() {
+            listings.machines.remove(&intent);
+        }
+    }
+
     /// The view at `now`, which a calendar calls `wall`.
     pub fn view(
         &mut self,
@@ -222,5 +229,34 @@ pub(in crate::agent) fn section<T: DeserializeOwned + Default>(
         Err(error) => {
             (T::default(), Some(format!("{key} in the document cannot be read: {error}")))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::cluster::ClusterId;
+
+    #[test]
+    fn what_was_given_back_is_off_the_list_until_it_is_listed_again() {
+        let intent = IntentId::from_bytes([1; 10]);
+        let machine = Machine {
+            id: "one".to_owned(),
+            intent,
+            cluster: ClusterId::derive(1, &"home".parse().unwrap()),
+            name: "local-1".parse().unwrap(),
+            running: false,
+            access: None,
+        };
+        let (mut sight, list) = (Sight::new(), vec![machine]);
+        let is_listed = |sight: &Sight| {
+            sight.show_listings(Moment::START)["local"].machines.contains_key(&intent)
+        };
+        sight.listed(Moment::START, "local".to_owned(), list.clone());
+        assert!(is_listed(&sight));
+        sight.given_back(intent);
+        assert!(!is_listed(&sight));
+        sight.listed(Moment::START, "local".to_owned(), list);
+        assert!(is_listed(&sight));
     }
 }
