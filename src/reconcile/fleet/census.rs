@@ -29,7 +29,7 @@ pub(super) enum State {
         /// Whether its agent answered when somebody went and looked.
         answers: bool,
     },
-    /// Its member is given up.
+    /// Its member is given up, or suspected while its machine stands still.
     Dead,
     /// It is being made.
     Coming,
@@ -164,6 +164,8 @@ fn member_state(
     let stands_still = record.is_some_and(|record| record.upkeep.stopped_at.is_some());
     match member.status {
         Status::Alive => State::Alive,
+        // Two say so: it does not answer, and its back-end has it standing still.
+        Status::Suspect if stands_still => State::Dead,
         Status::Suspect => State::Suspect,
         Status::Booting if is_tended => State::Coming,
         Status::Booting if !stands_still && !view.is_missing(member) => State::Coming,

@@ -11,6 +11,7 @@ use crate::reconcile::fleet::draft::Draft;
 use crate::reconcile::fleet::expiry::is_over;
 use crate::reconcile::fleet::plan::Act;
 use crate::reconcile::fleet::plan::WhyNot;
+use crate::reconcile::fleet::view::SeenMember;
 
 /// Plans the end of every machine of which it is written that it is to go.
 pub(super) fn carry_out(draft: &mut Draft<'_>) {
@@ -131,7 +132,11 @@ pub(super) fn decide(draft: &mut Draft<'_>) {
         let (reason, failed) = match unit.state {
             State::Stale => ("nobody has made it since it was asked for", true),
             State::Dead if record.upkeep.stopped_at.is_some() => {
-                if unit.member.is_some_and(|member| member.status_for < patience) {
+                // Whoever is only suspected may show that it lives.
+                let may_return = |member: &SeenMember| {
+                    member.status == Status::Suspect || member.status_for < patience
+                };
+                if unit.member.is_some_and(may_return) {
                     continue;
                 }
                 ("it is dead, and stands still", false)

@@ -75,7 +75,7 @@ fn what_a_rule_lacks_is_wished_for_by_one_member() {
 #[test]
 fn the_suspected_and_the_failed_are_waited_for_and_the_stopped_are_not() {
     let story = |status, seconds| Story::of(5).rule("default", 5, None).status(5, status, seconds);
-    let lines = story(Status::Suspect, 2).lines();
+    let lines = unasked(&story(Status::Suspect, 2));
     assert_eq!(lines, ["not yet: local-5 is suspected, and may show that it lives (rule default)"]);
     // The list is from this moment, and says that it runs.
     let lines = unasked(&story(Status::Failed, 2));
@@ -292,7 +292,7 @@ fn the_dead_are_cleared_away_only_when_they_stand_still() {
     assert_eq!(story.lines(), ["retire local-5 (it is dead, and stands still)"]);
     // One that answers again is taken back.
     let mut story = Story::of(5).rule("default", 5, None);
-    story.record(5).upkeep.stopped_at = Some(NOW);
+    story.record(5).upkeep.stopped_at = Some(ago(30));
     assert_eq!(story.lines(), ["note that local-5 runs again (its member answers again)"]);
 }
 
@@ -341,4 +341,5 @@ fn what_a_person_did_is_respected() {
 }
 
 mod endings;
+mod suspects;
 mod visits;

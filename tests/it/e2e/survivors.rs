@@ -153,6 +153,33 @@ fn newcomers_that_know_only_the_dead_are_found_by_those_that_know_more() {
     }
 }
 
+/// A machine that has just become a member ends before most have heard of it.
+#[test]
+#[ignore = "end to end: run by ./runtests.sh"]
+fn a_newcomer_that_dies_at_once_is_replaced() {
+    let sandbox = fleet_of(3);
+    // As soon as its agent runs, and as soon as a member calls it alive.
+    for (more, is_member) in [(1, false), (2, true)] {
+        let before = wait_for_exactly(&sandbox, 2 + more);
+        let count = 3 + more;
+        sandbox.raptor(["scale", &count.to_string()]).success();
+        let newcomer = wait_until(MENDED, "a newcomer", || {
+            let there = if is_member { alive(&sandbox) } else { sandbox.folders() };
+            let new = there.into_iter().find(|name| !before.contains(name));
+            let runs = |name: &String| {
+                let runs = |verb: &&str| sandbox.agent(name, verb).is_some();
+                sandbox.machine_if_any(name).is_some() && ["supervise", "run"].iter().all(runs)
+            };
+            new.filter(runs).ok_or("none")
+        });
+        cut_off(&sandbox, &newcomer);
+        let started = Instant::now();
+        let after = wait_for_exactly(&sandbox, count);
+        eprintln!("{newcomer} replaced after {:?}", started.elapsed());
+        assert!(before.is_subset(&after), "{before:?} became {after:?}");
+    }
+}
+
 #[test]
 #[ignore = "end to end: run by ./runtests.sh"]
 fn what_a_person_destroyed_stays_destroyed() {

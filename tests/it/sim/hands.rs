@@ -343,6 +343,10 @@ impl World {
         self.machines[place].is_adopted = true;
         let after = self.random.random_range(50..400);
         self.plan(after, Event::Start(place));
+        if self.dies_young(place) {
+            let life = self.random.random_range(0..500);
+            self.plan(after + life, Event::DieYoung(place));
+        }
         let until = self.now + SEEN_TIMEOUT;
         self.plan(after, Event::Work { who, run, work: Work::See { place, until, whose } });
     }

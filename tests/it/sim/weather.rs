@@ -118,6 +118,20 @@ impl World {
         }
     }
 
+    /// Whether a machine that starts for the first time is one that stands still within half a
+    /// second of that, before many have heard of it.
+    pub fn dies_young(&self, who: usize) -> bool {
+        self.weather.is_bad && who % 7 == 3
+    }
+
+    /// It does, unless it is the last one that could rebuild the rest.
+    pub fn die_young(&mut self, who: usize) {
+        let is_spare = self.secure().iter().any(|other| *other != who);
+        if self.machines[who].is_on && is_spare {
+            self.stop(who);
+        }
+    }
+
     fn stop_all_but_one(&mut self) {
         let secure = self.secure();
         if secure.is_empty() {

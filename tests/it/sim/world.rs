@@ -67,6 +67,8 @@ pub enum Event {
     },
     /// A machine's agent starts.
     Start(usize),
+    /// A machine stands still that has only just started.
+    DieYoung(usize),
     Weather,
     Person,
 }
@@ -276,6 +278,7 @@ impl World {
             Event::Work { who, run, work } => self.work(who, run, work),
             Event::Land { intent, name } => self.land(intent, &name),
             Event::Start(who) => self.start(who),
+            Event::DieYoung(who) => self.die_young(who),
             Event::Weather => self.change_weather(),
             Event::Person => self.person_acts(),
             Event::Gossip(..) | Event::Round(..) | Event::Sync(..) => {}
