@@ -2,7 +2,8 @@
 //! executor on simulated time, network, disks and back-end; and what must hold whatever happens.
 //!
 //! `RAPTOR_SIM_SEEDS=100000` runs more seeds, `RAPTOR_SIM_SEEDS=5000..6000` those, `RAPTOR_SIM_SEED=17`
-//! one, with its whole journal. All of them have secrets, which adds to what may go wrong and takes nothing away.
+//! one, with its whole journal. All of them have secrets, which adds to what may go wrong and takes
+//! nothing away.
 
 mod back_end;
 mod hands;
