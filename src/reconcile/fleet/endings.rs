@@ -43,11 +43,11 @@ pub(super) fn carry_out(draft: &mut Draft<'_>) {
 fn needed(draft: &Draft<'_>) -> BTreeSet<usize> {
     let mut needed = BTreeSet::new();
     let is_undecided = |unit: &Unit<'_>| {
-        let is_marked_only = unit.intent.is_some_and(|it| !draft.view.tombstones.contains_key(&it));
-        let is_marked_only = is_marked_only && !is_over(draft.view, unit);
         // Who takes it away already does not keep it in the same breath.
-        let is_free = unit.intent.is_none_or(|it| !draft.view.busy.contains(&it));
-        let is_marked_only = is_marked_only && is_free;
+        let is_marked_only = unit.intent.is_some_and(|intent| {
+            !draft.view.tombstones.contains_key(&intent) && !draft.view.busy.contains(&intent)
+        });
+        let is_marked_only = is_marked_only && !is_over(draft.view, unit);
         let lives = unit.member.is_some_and(|member| member.status == Status::Alive);
         unit.state == State::Going && is_marked_only && lives && !draft.view.limits.paused
     };

@@ -1,8 +1,6 @@
 use crate::model::machine::MachineRecord;
 use crate::model::member::Status;
-use crate::model::upkeep::Retirement;
 use crate::reconcile::fleet::reconcile;
-use crate::reconcile::fleet::testing::NOW;
 use crate::reconcile::fleet::testing::Story;
 use crate::reconcile::fleet::testing::intent;
 use crate::reconcile::fleet::testing::node;
@@ -122,8 +120,7 @@ fn what_became_a_member_and_failed_is_marked_before_it_is_put_out() {
     assert_eq!(work.done(), "create");
     assert_eq!(work.failed(), "enter");
     assert_eq!(work.done(), "write: retire local-7: no room");
-    let retire = Retirement { reason: "no room".to_owned(), at: NOW, failed: true };
-    work.story.record(7).upkeep.retire = Some(retire);
+    work.story.retire(7, "no room", true);
     assert_eq!(work.done(), "evict");
     assert_eq!(work.done(), "destroy");
     assert_eq!(work.done(), "write: machine local-7 is gone: no room");
@@ -143,8 +140,7 @@ fn what_another_made_meanwhile_is_kept() {
 /// `local-3` is to go, and would be missed.
 fn marked() -> Work {
     let mut story = Story::of(3).rule("default", 2, None);
-    let retire = Retirement { reason: "surplus".to_owned(), at: NOW, failed: false };
-    story.record(3).upkeep.retire = Some(retire);
+    story.retire(3, "surplus", false);
     Work::on(story)
 }
 
@@ -158,9 +154,9 @@ fn what_is_kept_after_all_is_not_put_out_and_who_is_put_out_is_marked_again() {
     let mut work = marked();
     assert_eq!(work.done(), "evict");
     work.story.0.members.remove(&node(3));
-    let mark = work.story.record(3).upkeep.retire.take();
+    work.story.record(3).upkeep.retire = None;
     assert_eq!(work.done(), "write: retire local-3: surplus");
-    work.story.record(3).upkeep.retire = mark;
+    work.story.retire(3, "surplus", false);
     assert_eq!(work.done(), "evict");
     assert_eq!(work.done(), "destroy");
     assert_eq!(work.done(), "write: machine local-3 is gone: surplus");
@@ -178,8 +174,7 @@ fn who_takes_a_machine_away_does_not_keep_it_in_the_same_breath() {
 fn a_machine_that_a_person_takes_back_while_it_is_made_is_taken_away() {
     let mut work = held();
     assert_eq!(work.done(), "create");
-    let retire = Retirement { reason: "by ann".to_owned(), at: NOW, failed: false };
-    work.story.record(7).upkeep.retire = Some(retire);
+    work.story.retire(7, "by ann", false);
     assert_eq!(work.done(), "destroy");
     assert!(work.done().starts_with("write: machine local-7 is gone"));
     // Its record may be gone already; then its tombstone is written all the same.
@@ -212,8 +207,7 @@ fn who_starts_again_takes_up_what_was_left() {
 #[test]
 fn a_member_goes_before_its_machine_and_its_record_last() {
     let mut story = Story::of(2).rule("default", 1, None);
-    let retire = Retirement { reason: "surplus".to_owned(), at: NOW, failed: false };
-    story.record(2).upkeep.retire = Some(retire);
+    story.retire(2, "surplus", false);
     let mut work = Work::on(story);
     assert_eq!(work.done(), "evict");
     assert_eq!(work.failed(), "destroy");

@@ -14,6 +14,7 @@ use crate::model::rule::FleetLimits;
 use crate::model::rule::Rule;
 use crate::model::time::Timestamp;
 use crate::model::upkeep::Lease;
+use crate::model::upkeep::Retirement;
 use crate::model::upkeep::Upkeep;
 use crate::reconcile::fleet::plan::FleetPlan;
 use crate::reconcile::fleet::reconcile;
@@ -135,6 +136,12 @@ impl Story {
 
     pub(super) fn record(&mut self, number: u8) -> &mut MachineRecord {
         self.0.machines.get_mut(&intent(number)).unwrap()
+    }
+
+    /// It is written that a machine is to go.
+    pub(super) fn retire(&mut self, number: u8, reason: &str, failed: bool) {
+        let retire = Retirement { reason: reason.to_owned(), at: NOW, failed };
+        self.record(number).upkeep.retire = Some(retire);
     }
 
     pub(super) fn seen_by(mut self, number: u8) -> Self {

@@ -6,12 +6,7 @@ use super::*;
 fn what_is_to_go_is_destroyed_by_another_and_what_went_stays_gone() {
     let make = || {
         let mut story = Story::of(4).rule("default", 3, Some(3));
-        let at = NOW;
-        story.record(4).upkeep.retire = Some(crate::model::upkeep::Retirement {
-            reason: "asked to go".to_owned(),
-            at,
-            failed: false,
-        });
+        story.retire(4, "asked to go", false);
         story
     };
     assert_eq!(make().lines(), ["destroy local-4 on local (asked to go)"]);
@@ -54,9 +49,7 @@ fn the_last_are_kept_when_two_retired_too_many_together() {
     let all_to_go = || {
         let mut story = Story::of(3).rule("default", 1, Some(1));
         for number in 1..=3 {
-            let reason = "surplus".to_owned();
-            let retire = crate::model::upkeep::Retirement { reason, at: NOW, failed: false };
-            story.record(number).upkeep.retire = Some(retire);
+            story.retire(number, "surplus", false);
         }
         story
     };
@@ -112,9 +105,7 @@ fn of_those_whose_time_is_over_one_ends_the_others_and_then_itself() {
                 let record = story.record(number);
                 record.upkeep.expires_at = Some(ago(9));
                 record.upkeep.warned_at = Some(ago(99));
-                let reason = "its life ends".to_owned();
-                let retire = crate::model::upkeep::Retirement { reason, at: NOW, failed: false };
-                record.upkeep.retire = Some(retire);
+                story.retire(number, "its life ends", false);
             }
             story
         }
