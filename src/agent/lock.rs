@@ -5,8 +5,6 @@ use std::io::Read;
 use std::io::Write;
 use std::path::Path;
 use std::path::PathBuf;
-use std::time::Duration;
-use std::time::Instant;
 
 use rustix::fs::FlockOperation;
 use rustix::fs::flock;
@@ -14,16 +12,10 @@ use rustix::fs::flock;
 use crate::config::files::create_folder;
 use crate::config::files::open_or_create;
 
-/// A process that was just forked shares its parent's locks until it runs its own program: a lock
-/// that this very process gave up may seem held for that moment.
-const OWN_CHILD_PATIENCE: Duration = Duration::from_secs(1);
-
-const OWN_CHILD_INTERVAL: Duration = Duration::from_millis(2);
-
 /// The lock, held until dropped or until the process ends.
 #[derive(Debug)]
 pub struct StateLock {
-    _file: File,
+    file: File,
 }
 
 /// Why the lock could not be had.
@@ -54,20 +46,6 @@ impl StateLock {
     /// # Errors
     /// [`LockError::Held`] when another process has it; nothing is changed then.
     pub fn acquire(path: &Path) -> Result<Self, LockError> {
-        let patience = Instant::now() + OWN_CHILD_PATIENCE;
-        loop {
-            match Self::try_acquire(path) {
-                Err(LockError::Held { holder, .. })
-                    if holder == std::process::id().to_string() && Instant::now() < patience =>
-                {
-                    std::thread::sleep(OWN_CHILD_INTERVAL);
-                }
-                outcome => return outcome,
-            }
-        }
-    }
-
-    fn try_acquire(path: &Path) -> Result<Self, LockError> {
         let failed = |source| LockError::Io { path: path.to_owned(), source };
         let mut file = open_or_create(path).map_err(failed)?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
@@ -82,7 +60,16 @@ impl StateLock {
         }
         file.set_len(0).map_err(failed)?;
         writeln!(file, "{}", std::process::id()).map_err(failed)?;
-        Ok(Self { _file: file })
+        Ok(Self { file })
+    }
+}
+
+impl Drop for StateLock {
+    /// A process that is just being born has all open files of its parent until it runs its own
+    /// program, which on a busy computer takes a while: closing would leave the lock with it.
+    fn drop(&mut self) {
+        // What cannot be unlocked is closed the next moment.
+        let _ = flock(&self.file, FlockOperation::Unlock);
     }
 }
 
@@ -94,7 +81,7 @@ pub fn wait(path: &Path) -> Result<StateLock, LockError> {
     let failed = |source| LockError::Io { path: path.to_owned(), source };
     let file = open_or_create(path).map_err(failed)?;
     flock(&file, FlockOperation::LockExclusive).map_err(|errno| failed(errno.into()))?;
-    Ok(StateLock { _file: file })
+    Ok(StateLock { file })
 }
 
 /// Waits for the folder at `path`, which is made where it is missing, as [`wait`] does for a file.
@@ -107,7 +94,7 @@ pub fn wait_for_folder(path: &Path) -> Result<StateLock, LockError> {
     create_folder(path).map_err(|error| failed(std::io::Error::other(error)))?;
     let folder = File::open(path).map_err(failed)?;
     flock(&folder, FlockOperation::LockExclusive).map_err(|errno| failed(errno.into()))?;
-    Ok(StateLock { _file: folder })
+    Ok(StateLock { file: folder })
 }
 
 #[cfg(test)]
@@ -126,24 +113,17 @@ mod tests {
     }
 
     #[test]
-    fn children_that_are_being_born_do_not_keep_a_lock_that_was_given_up() {
+    fn a_lock_that_was_given_up_is_free_although_a_child_has_its_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("agent.lock");
-        let stop = std::sync::atomic::AtomicBool::new(false);
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                while !stop.load(std::sync::atomic::Ordering::Relaxed) {
-                    std::process::Command::new("true").status().unwrap();
-                }
-            });
-            for _ in 0..2000 {
-                let taken = StateLock::acquire(&path);
-                if taken.is_err() {
-                    stop.store(true, std::sync::atomic::Ordering::Relaxed);
-                }
-                taken.unwrap();
-            }
-            stop.store(true, std::sync::atomic::Ordering::Relaxed);
-        });
+        let lock = StateLock::acquire(&path).unwrap();
+        let shared = lock.file.try_clone().unwrap();
+        let mut sleep = std::process::Command::new("sleep");
+        let mut child = sleep.arg("600").stdin(shared).spawn().unwrap();
+        drop(lock);
+        let again = StateLock::acquire(&path);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        again.unwrap();
     }
 }

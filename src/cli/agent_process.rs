@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 use std::time::Duration;
+use std::time::Instant;
 
 use serde_json::Value;
 use tokio::sync::oneshot;
 
 use crate::agent::interface::InterfaceSettings;
 use crate::agent::interface::Wish;
+use crate::agent::lock::LockError;
 use crate::agent::lock::StateLock;
 use crate::agent::names::service::Leading;
 use crate::agent::names::service::NameSettings;
@@ -32,12 +34,20 @@ use crate::config::schema::sections::DnsResolver;
 use crate::config::schema::sections::Engine;
 use crate::config::schema::sections::InterfaceMode;
 use crate::gossip::settings::GossipSettings;
+use crate::http::client::ApiClient;
+use crate::http::client::ClientError;
 use crate::http::server;
 use crate::mesh::plane::suite::Suites;
 use crate::mesh::settings::MeshSettings;
 
 /// How long answers on their way may take when the agent ends.
 const STOP_GRACE: Duration = Duration::from_secs(1);
+
+/// How long whoever has the home is waited for while no agent answers there.
+const HOLDER_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How often it is looked whether it is gone.
+const HOLDER_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Runs the agent of this home until it is asked to end.
 ///
@@ -47,7 +57,12 @@ pub async fn run(invocation: &Invocation) -> Result<ExitStatus, CliError> {
     let home = Home::new(&invocation.home);
     let (config, pin) = configuration(invocation, &home)?;
     let settings = settings(&config, pin);
-    let started = match start::start(home.clone(), settings).await {
+    let start = async || start::start(home.clone(), settings.clone()).await;
+    let holder = |failure: &AgentFailure| match failure {
+        AgentFailure::Lock(error) => holder(error),
+        _ => None,
+    };
+    let started = match Box::pin(in_turn(&home, start, holder)).await {
         Ok(started) => started,
         Err(failure) => return refuse(&failure),
     };
@@ -123,7 +138,8 @@ pub async fn supervise(invocation: &Invocation) -> Result<ExitStatus, CliError> 
     let home = Home::new(&invocation.home);
     let lock_path = home.agent_folder().join("supervisor.lock");
     // A second supervisor must not put its own process into the record.
-    let _lock = StateLock::acquire(&lock_path).map_err(|error| {
+    let take = async || StateLock::acquire(&lock_path);
+    let _lock = in_turn(&home, take, holder).await.map_err(|error| {
         CliError::caused(Kind::User, &error).with_exit_status(ExitStatus::NO_RESTART)
     })?;
     let record = SupervisorRecord::of_this_process()
@@ -137,6 +153,46 @@ pub async fn supervise(invocation: &Invocation) -> Result<ExitStatus, CliError> 
         .await
         .map_err(|error| CliError::user(format!("cannot supervise the agent: {error}")))?;
     Ok(ExitStatus::of_program(status))
+}
+
+/// Who has the home, when that is why a start failed.
+fn holder(error: &LockError) -> Option<String> {
+    match error {
+        LockError::Held { holder, .. } => Some(holder.clone()),
+        LockError::Io { .. } => None,
+    }
+}
+
+/// Does `start` again while somebody else has the home and no agent answers there: one that is still
+/// starting is waited for until it is ready; one that ends, or that only writes into the home, until
+/// it is gone.
+async fn in_turn<T, E>(
+    home: &Home,
+    start: impl AsyncFn() -> Result<T, E>,
+    holder: impl Fn(&E) -> Option<String>,
+) -> Result<T, E> {
+    let deadline = Instant::now() + HOLDER_TIMEOUT;
+    let mut told = None;
+    loop {
+        let started = start().await;
+        let Some(holder) = started.as_ref().err().and_then(&holder) else { return started };
+        if Instant::now() > deadline || is_answered(home).await {
+            return started;
+        }
+        if told.as_ref() != Some(&holder) {
+            tracing::info!(holder, "somebody else has the home; waiting for the agent there");
+            told = Some(holder);
+        }
+        tokio::time::sleep(HOLDER_INTERVAL).await;
+    }
+}
+
+/// Whether an agent has opened the home's socket, even if it is slow to answer.
+async fn is_answered(home: &Home) -> bool {
+    match ApiClient::new(&home.socket_file()) {
+        Ok(client) => !matches!(client.status().await, Err(ClientError::Unreachable { .. })),
+        Err(_) => false,
+    }
 }
 
 /// What suits the processor; `benches/overlay` compares the ciphers on one machine.

@@ -19,7 +19,15 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// Held until dropped; the system lets go of it when the process dies.
-pub(in crate::compute) struct Lock(#[expect(dead_code, reason = "open is what it is for")] File);
+pub(in crate::compute) struct Lock(File);
+
+impl Drop for Lock {
+    /// Children that are just being born have the file open, too: closing alone would leave the lock
+    /// with them.
+    fn drop(&mut self) {
+        let _ = rustix::fs::flock(&self.0, FlockOperation::Unlock);
+    }
+}
 
 impl Lock {
     /// Waits for the lock of `machines`, and makes that folder if need be.

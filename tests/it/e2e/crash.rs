@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::text;
 use crate::support::run::Running;
 use crate::support::sandbox::{CONVERGENCE_LIMIT, Sandbox};
-use crate::support::wait::{pass, wait_until};
+use crate::support::wait::{pass, stays, wait_until};
 
 fn identities(members: &[Value]) -> BTreeSet<(String, String, String)> {
     let identity = |member: &Value| {
@@ -159,6 +159,33 @@ fn a_state_folder_has_one_agent() {
     let agent = run_agent(&sandbox, &home);
     agent.signal(Signal::TERM);
     agent.finish(Duration::from_secs(10)).success();
+}
+
+#[test]
+#[ignore = "end to end: run by ./runtests.sh"]
+fn starts_wait_for_whoever_has_the_home() {
+    let sandbox = Sandbox::new();
+    sandbox.spawn(1);
+    let home = take_down(&sandbox, "local-1");
+    // As a process does that writes into the home, or a child of one that is just being born.
+    let lock = fs::File::open(home.join("agent/agent.lock")).unwrap();
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    let supervise = ["--home", home.to_str().unwrap(), "agent", "supervise"];
+    let mut first = sandbox.raptor(supervise).start();
+    let agent = wait_until(CONVERGENCE_LIMIT, "an agent that starts", || {
+        sandbox.agent("local-1", "run").ok_or("none")
+    });
+    let mut second = sandbox.raptor(supervise).start();
+    stays(Duration::from_secs(1), "all wait", || {
+        let all = first.is_running() && second.is_running() && agent.is_running();
+        if all { Ok(()) } else { Err("one has ended") }
+    });
+    drop(lock);
+    // The second ends when the first's agent is ready.
+    let second = second.finish(CONVERGENCE_LIMIT).status(78);
+    second.stderr_contains(&format!("error: an agent (process {}) already runs on", first.pid()));
+    sandbox.raptor(["--home", home.to_str().unwrap(), "agent", "status"]).success();
+    assert!(agent.is_running() && first.is_running());
 }
 
 #[test]
