@@ -241,6 +241,7 @@ impl World {
             tombstones: BTreeMap::new(),
             members: members.collect(),
             lease_known_for: BTreeMap::new(),
+            mark_known_for: BTreeMap::new(),
             listings: BTreeMap::new(),
             busy: BTreeSet::new(),
             settled_for: Duration::ZERO,

@@ -108,6 +108,7 @@ fn fleet(nodes: &[NodeId]) -> FleetView {
         tombstones: BTreeMap::new(),
         members,
         lease_known_for: BTreeMap::new(),
+        mark_known_for: BTreeMap::new(),
         listings: BTreeMap::new(),
         busy: BTreeSet::new(),
         settled_for: Duration::from_secs(9_999),

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde_json::Value;
 use serde_json::json;
@@ -13,21 +12,18 @@ use crate::agent::error::AgentError;
 use crate::agent::reconcile::sight::FleetInputs;
 use crate::agent::reconcile::sight::seen_member;
 use crate::model::facts::Facts;
+use crate::model::identity::NodeId;
 use crate::model::machine::IntentId;
-use crate::model::time::Moment;
 use crate::reconcile::fleet::view::SeenMember;
 
 /// Key among the facts: the compute types that a member can drive, and the scope of each.
 const DRIVES: &str = "drives";
 
-/// How long an agent that has just started looks around before it acts.
-const LOOK_AROUND: Duration = Duration::from_secs(10);
-
 impl Core {
     /// The fleet, as far as the event loop knows it.
-    pub(super) fn fleet_inputs(&self) -> FleetInputs {
+    pub(super) fn fleet_inputs(&mut self) -> FleetInputs {
         let now = self.now();
-        let (me, records) = (self.me(), self.fleet_records());
+        let me = self.me();
         let statuses = self.parts.gossip.statuses();
         let members = self.roster().members.iter().map(|(node, admission)| {
             let facts = self.parts.gossip.facts(*node);
@@ -41,25 +37,28 @@ impl Core {
             };
             (*node, seen)
         });
+        let members: BTreeMap<_, _> = members.collect();
+        let half_knowledge = self.half_knowledge(&members);
+        let records = self.fleet_records();
         FleetInputs {
             me,
             machines: records.machines.clone(),
             tombstones: records.tombstones.clone(),
-            members: members.collect(),
+            members,
             config: Arc::clone(&records.config),
-            half_knowledge: self.half_knowledge(now),
+            half_knowledge,
         }
     }
 
-    fn half_knowledge(&self, now: Moment) -> Option<String> {
-        let members = &self.roster().members;
+    fn half_knowledge(&mut self, members: &BTreeMap<NodeId, SeenMember>) -> Option<String> {
         if !self.is_ready() || !members.contains_key(&self.me()) {
             return Some(not_synced().to_string());
         }
         if let Some(why) = &self.disk_problem {
             return Some(format!("what is written does not reach the disk: {why}"));
         }
-        let is_early = now < Moment::at(LOOK_AROUND) && members.len() > 1;
+        let running_for = self.now().elapsed();
+        let is_early = !self.first_look.is_over(running_for, members);
         is_early.then(|| "this agent has just started, and looks around first".to_owned())
     }
 

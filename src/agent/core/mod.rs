@@ -44,6 +44,7 @@ use crate::agent::names::service::NameHandle;
 use crate::agent::peer::client::PeerClient;
 use crate::agent::pin::Pin;
 use crate::agent::reconcile::Tending;
+use crate::agent::reconcile::first_look::FirstLook;
 use crate::agent::storage::Storage;
 use crate::config::document::Document;
 use crate::config::home::Home;
@@ -126,6 +127,7 @@ pub struct Parts {
 pub struct Core {
     parts: Parts,
     client: PeerClient,
+    first_look: FirstLook,
     /// Where the cluster is told that we are.
     whereabouts: Whereabouts,
     started_at: Timestamp,
@@ -213,6 +215,7 @@ impl Core {
         parts.mesh.set_local_endpoints(now, parts.own_endpoints.clone());
         Self {
             client,
+            first_look: FirstLook::default(),
             whereabouts: Whereabouts::default(),
             started_at,
             facts_version: 0,

@@ -7,6 +7,7 @@ pub mod backups;
 mod door;
 mod drives;
 mod events;
+pub mod first_look;
 mod hands;
 pub mod sight;
 mod telling;

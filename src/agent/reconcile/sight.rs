@@ -22,6 +22,8 @@ use crate::model::name::Name;
 use crate::model::time::Moment;
 use crate::model::time::Timestamp;
 use crate::model::upkeep::Lease;
+use crate::model::upkeep::Retirement;
+use crate::model::upkeep::Upkeep;
 use crate::reconcile::fleet::view::FleetView;
 use crate::reconcile::fleet::view::Listed;
 use crate::reconcile::fleet::view::Listing;
@@ -82,7 +84,8 @@ struct Listings {
 
 /// What was seen. No clock and no files: the simulation sees with the same eyes.
 pub struct Sight {
-    leases: BTreeMap<IntentId, (Lease, Moment)>,
+    leases: Known<Lease>,
+    marks: Known<Retirement>,
     listings: BTreeMap<String, Listings>,
     config: Arc<Value>,
     config_changed: bool,
@@ -102,7 +105,8 @@ impl Sight {
     pub fn new() -> Self {
         let defaults = Config::default();
         Self {
-            leases: BTreeMap::new(),
+            leases: Known::new(),
+            marks: Known::new(),
             listings: BTreeMap::new(),
             config: Arc::default(),
             config_changed: true,
@@ -173,7 +177,8 @@ impl Sight {
             limits,
             default_compute_type: self.default_compute_type.clone(),
             default_server_type: self.default_server_type.clone(),
-            lease_known_for: self.know_leases(now, &inputs.machines),
+            lease_known_for: know(&mut self.leases, now, &inputs.machines, |it| it.lease.as_ref()),
+            mark_known_for: know(&mut self.marks, now, &inputs.machines, |it| it.retire.as_ref()),
             machines: inputs.machines,
             tombstones: inputs.tombstones,
             settled_for: settled.unwrap_or_default(),
@@ -182,22 +187,6 @@ impl Sight {
             busy,
             half_knowledge: inputs.half_knowledge.or(rules_fault).or(limits_fault),
         }
-    }
-
-    fn know_leases(
-        &mut self,
-        now: Moment,
-        machines: &MachineRecords,
-    ) -> BTreeMap<IntentId, Duration> {
-        let mut known = BTreeMap::new();
-        for (intent, record) in machines {
-            let Some(lease) = &record.upkeep.lease else { continue };
-            let earlier = self.leases.remove(intent).filter(|(earlier, _)| earlier == lease);
-            known.insert(*intent, earlier.unwrap_or_else(|| (lease.clone(), now)));
-        }
-        self.leases = known;
-        let ages = self.leases.iter();
-        ages.map(|(intent, (_, since))| (*intent, now.since(*since))).collect()
     }
 
     fn show_listings(&self, now: Moment) -> BTreeMap<String, Listing> {
@@ -215,6 +204,25 @@ impl Sight {
         let all = self.listings.iter();
         all.map(|(compute_type, listings)| (compute_type.clone(), shown(listings))).collect()
     }
+}
+
+/// What the records say of each machine, and since when they say it.
+type Known<T> = BTreeMap<IntentId, (T, Moment)>;
+
+/// Brings what is known up to `now`: for how long each record has said what `told` finds in it.
+fn know<T: Clone + PartialEq>(
+    known: &mut Known<T>,
+    now: Moment,
+    machines: &MachineRecords,
+    told: impl Fn(&Upkeep) -> Option<&T>,
+) -> BTreeMap<IntentId, Duration> {
+    let mut before = std::mem::take(known);
+    for (intent, record) in machines {
+        let Some(said) = told(&record.upkeep) else { continue };
+        let earlier = before.remove(intent).filter(|(earlier, _)| earlier == said);
+        known.insert(*intent, earlier.unwrap_or_else(|| (said.clone(), now)));
+    }
+    known.iter().map(|(intent, (_, since))| (*intent, now.since(*since))).collect()
 }
 
 /// A section of the document's layer; its defaults, and what is wrong with it, when it is no such

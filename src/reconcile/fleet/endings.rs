@@ -13,6 +13,11 @@ use crate::reconcile::fleet::plan::Act;
 use crate::reconcile::fleet::plan::WhyNot;
 use crate::reconcile::fleet::view::SeenMember;
 
+/// How long it is known that a machine that lives is to go before it goes. Two members that found
+/// a surplus at the same moment may each have marked the other: both are to hear of both marks first,
+/// which the members tell each other in well under a second.
+const MARKS_MEET: Duration = Duration::from_secs(2);
+
 /// Plans the end of every machine of which it is written that it is to go.
 pub(super) fn carry_out(draft: &mut Draft<'_>) {
     let needed = needed(draft);
@@ -26,6 +31,11 @@ pub(super) fn carry_out(draft: &mut Draft<'_>) {
                 if let Some(by) = draft.chosen(&intent.to_string(), None) {
                     draft.push(by, act, None, "fewer than min would live without it");
                 }
+            }
+            (Some(intent), _) if is_undecided(draft, &unit) && !have_marks_met(draft, intent) => {
+                let message = format!("{} is to go; others may be marked as well", unit.name);
+                let rule = unit.record.and_then(|record| record.upkeep.rule.as_deref());
+                draft.wait(rule, WhyNot::Unsettled, message);
             }
             (None, Some(node)) => {
                 let act = Act::PutOut { node, name: unit.name.clone() };
@@ -42,28 +52,36 @@ pub(super) fn carry_out(draft: &mut Draft<'_>) {
 /// same time, may have taken too many together. The oldest stay. What a person destroyed does not.
 fn needed(draft: &Draft<'_>) -> BTreeSet<usize> {
     let mut needed = BTreeSet::new();
-    let is_undecided = |unit: &Unit<'_>| {
-        // Who takes it away already does not keep it in the same breath.
-        let is_marked_only = unit.intent.is_some_and(|intent| {
-            !draft.view.tombstones.contains_key(&intent) && !draft.view.busy.contains(&intent)
-        });
-        let is_marked_only = is_marked_only && !is_over(draft.view, unit);
-        let lives = unit.member.is_some_and(|member| member.status == Status::Alive);
-        unit.state == State::Going && is_marked_only && lives && !draft.view.limits.paused
-    };
     for rule in draft.view.rules.values() {
         let lives =
             |place: &usize| matches!(draft.units[*place].state, State::Alive | State::Suspect);
         let alive = draft.counted(rule).iter().filter(|place| lives(place)).count();
         let lacking = usize::try_from(rule.min).unwrap_or(usize::MAX).saturating_sub(alive);
         let mut going: Vec<usize> = (0..draft.units.len())
-            .filter(|place| is_undecided(&draft.units[*place]))
+            .filter(|place| is_undecided(draft, &draft.units[*place]))
             .filter(|place| rule.select.matches(&draft.units[*place]))
             .collect();
         going.sort_by_key(|place| (draft.units[*place].born_at, draft.units[*place].intent));
         needed.extend(going.into_iter().take(lacking));
     }
     needed
+}
+
+/// Whether a machine is marked, and could be kept still.
+fn is_undecided(draft: &Draft<'_>, unit: &Unit<'_>) -> bool {
+    let view = draft.view;
+    // Who takes it away already does not keep it in the same breath.
+    let is_marked_only = unit.intent.is_some_and(|intent| {
+        !view.tombstones.contains_key(&intent) && !view.busy.contains(&intent)
+    });
+    let is_marked_only = is_marked_only && !is_over(view, unit);
+    let lives = unit.member.is_some_and(|member| member.status == Status::Alive);
+    unit.state == State::Going && is_marked_only && lives && !view.limits.paused
+}
+
+/// Whether this member has known for long enough that a machine is to go.
+fn have_marks_met(draft: &Draft<'_>, intent: IntentId) -> bool {
+    draft.view.mark_known_for.get(&intent).is_some_and(|known_for| *known_for >= MARKS_MEET)
 }
 
 fn give_back(draft: &mut Draft<'_>, unit: &Unit<'_>) {

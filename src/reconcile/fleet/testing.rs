@@ -60,6 +60,7 @@ impl Story {
             tombstones: BTreeMap::new(),
             members: BTreeMap::new(),
             lease_known_for: BTreeMap::new(),
+            mark_known_for: BTreeMap::new(),
             listings: BTreeMap::from([("local".to_owned(), Listing::default())]),
             busy: BTreeSet::new(),
             settled_for: LONG,
@@ -138,10 +139,11 @@ impl Story {
         self.0.machines.get_mut(&intent(number)).unwrap()
     }
 
-    /// It is written that a machine is to go.
+    /// It is written that a machine is to go, for long enough.
     pub(super) fn retire(&mut self, number: u8, reason: &str, failed: bool) {
         let retire = Retirement { reason: reason.to_owned(), at: NOW, failed };
         self.record(number).upkeep.retire = Some(retire);
+        self.0.mark_known_for.insert(intent(number), LONG);
     }
 
     pub(super) fn seen_by(mut self, number: u8) -> Self {

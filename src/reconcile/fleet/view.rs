@@ -42,6 +42,8 @@ pub struct FleetView {
     /// For how long this member has known the lease of a machine as it is. No clock but its own
     /// counts, so that a wrong one elsewhere takes nothing over too early.
     pub lease_known_for: BTreeMap<IntentId, Duration>,
+    /// For how long, by its own clock as well, this member has known that a machine is to go.
+    pub mark_known_for: BTreeMap<IntentId, Duration>,
     /// What this member's own back-ends listed last, by compute type.
     pub listings: BTreeMap<String, Listing>,
     /// Wishes that this member is working on at this moment.

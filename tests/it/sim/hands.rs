@@ -25,6 +25,7 @@ use serde_json::json;
 
 use crate::sim::Fault;
 use crate::sim::machine::Agent;
+use crate::sim::machine::CLOUD;
 use crate::sim::world::Event;
 use crate::sim::world::World;
 use crate::sim::world::set;
@@ -50,6 +51,14 @@ pub struct Chain {
     pub destroys: bool,
 }
 
+/// What a step taught its agent of the back-end.
+#[derive(Debug)]
+pub enum Learned {
+    Nothing,
+    Listed(Vec<Listed>),
+    Gone(IntentId),
+}
+
 /// A part of a step.
 #[derive(Debug)]
 pub enum Work {
@@ -66,7 +75,7 @@ pub enum Work {
     /// There was nothing else to do.
     Nothing,
     /// The step is over.
-    Finish { whose: Whose, outcome: Outcome, listed: Option<Vec<Listed>> },
+    Finish { whose: Whose, outcome: Outcome, learned: Learned },
 }
 
 fn failed(why: &str) -> Outcome {
@@ -85,12 +94,14 @@ impl World {
             Step::Write(edits) => {
                 let edits = self.sabotaged(edits.edits);
                 let changes = edits.into_iter().map(change).collect::<Vec<_>>();
-                let then = Work::Finish { whose, outcome: Outcome::Done, listed: None };
+                let then =
+                    Work::Finish { whose, outcome: Outcome::Done, learned: Learned::Nothing };
                 self.write(who, run, &changes, then);
             }
             Step::Evict { node } => {
                 let changes = [set(&["members", &node.to_string(), "evicted"], json!(true))];
-                let then = Work::Finish { whose, outcome: Outcome::Done, listed: None };
+                let then =
+                    Work::Finish { whose, outcome: Outcome::Done, learned: Learned::Nothing };
                 self.write(who, run, &changes, then);
             }
             Step::Enter { intent, record } => {
@@ -154,7 +165,7 @@ impl World {
             Ok(None) => then,
             Err(why) => match then {
                 Work::Finish { whose, .. } | Work::Boot { whose, .. } => {
-                    Work::Finish { whose, outcome: Outcome::Failed(why), listed: None }
+                    Work::Finish { whose, outcome: Outcome::Failed(why), learned: Learned::Nothing }
                 }
                 other => other,
             },
@@ -185,26 +196,19 @@ impl World {
             Work::Admit { intent, name, whose } => self.admit(who, run, intent, &name, whose),
             Work::Boot { place, whose } => self.boot(who, run, place, whose),
             Work::See { place, until, whose } => self.see(who, run, place, until, whose),
-            Work::Finish { whose, outcome, listed } => {
-                self.finish(who, run, whose, &outcome, listed);
+            Work::Finish { whose, outcome, learned } => {
+                self.finish(who, run, whose, &outcome, learned);
             }
             Work::Asked { .. } | Work::Nothing => {}
         }
     }
 
     fn finish_soon(&mut self, who: usize, run: u64, whose: Whose, outcome: Outcome) {
-        let work = Work::Finish { whose, outcome, listed: None };
+        let work = Work::Finish { whose, outcome, learned: Learned::Nothing };
         self.plan(1, Event::Work { who, run, work });
     }
 
-    fn finish(
-        &mut self,
-        who: usize,
-        run: u64,
-        whose: Whose,
-        outcome: &Outcome,
-        listed: Option<Vec<Listed>>,
-    ) {
+    fn finish(&mut self, who: usize, run: u64, whose: Whose, outcome: &Outcome, learned: Learned) {
         if let Outcome::Failed(why) = outcome {
             self.tell(|| format!("{who} failed: {why}"));
         }
@@ -212,8 +216,12 @@ impl World {
             Whose::Order(id) => {
                 let now = self.now;
                 let Some(agent) = &mut self.machines[who].agent else { return };
-                if let Some(machines) = listed {
-                    agent.sight.listed(now, crate::sim::machine::CLOUD.to_owned(), machines);
+                match learned {
+                    Learned::Listed(machines) => {
+                        agent.sight.listed(now, CLOUD.to_owned(), machines);
+                    }
+                    Learned::Gone(intent) => agent.sight.given_back(intent),
+                    Learned::Nothing => {}
                 }
                 agent.executor.finished(now, id, outcome);
                 self.round_soon(who, 1);
@@ -251,10 +259,13 @@ impl World {
             }
             _ => {}
         }
-        let is_list = matches!(step, Step::List { .. });
-        let listed = (is_list && !fails).then(|| self.list());
+        let learned = match step {
+            Step::List { .. } if !fails => Learned::Listed(self.list()),
+            Step::Destroy { intent, .. } if !fails => Learned::Gone(*intent),
+            _ => Learned::Nothing,
+        };
         let outcome = if fails { failed("the back-end does not answer") } else { Outcome::Done };
-        let work = Work::Finish { whose, outcome, listed };
+        let work = Work::Finish { whose, outcome, learned };
         self.plan(5, Event::Work { who, run, work });
     }
 
@@ -268,7 +279,7 @@ impl World {
         }
         if answers {
             let changes: Vec<Change> = edits.iter().cloned().map(change).collect();
-            let then = Work::Finish { whose, outcome: Outcome::Done, listed: None };
+            let then = Work::Finish { whose, outcome: Outcome::Done, learned: Learned::Nothing };
             self.write(who, run, &changes, then);
         } else {
             self.finish_soon(who, run, whose, failed("nothing answers there"));

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::Mutex;
 
+use raptor::agent::reconcile::first_look::FirstLook;
 use raptor::agent::reconcile::sight::FleetInputs;
 use raptor::agent::reconcile::sight::Sight;
 use raptor::agent::reconcile::sight::seen_member;
@@ -54,6 +55,7 @@ pub struct Agent {
     pub executor: Executor,
     pub sight: Sight,
     pub started: Moment,
+    pub first_look: FirstLook,
     pub armed: Option<Moment>,
     pub round_armed: Option<Moment>,
     /// What it planned last.
@@ -154,6 +156,7 @@ impl Machine {
             executor: Executor::new(8),
             sight: Sight::new(),
             started: now,
+            first_look: FirstLook::default(),
             armed: None,
             round_armed: None,
             plan: FleetPlan::default(),
@@ -227,12 +230,11 @@ impl Agent {
                 (*node, seen)
             })
             .collect();
-        let looks_around = std::time::Duration::from_secs(4);
         let half_knowledge = if !members.contains_key(&me) {
             Some("not reached its cluster yet")
         } else if disk_full {
             Some("the disk is full")
-        } else if now.since(started) < looks_around && members.len() > 1 {
+        } else if !self.first_look.is_over(now.since(started), &members) {
             Some("just started")
         } else {
             None

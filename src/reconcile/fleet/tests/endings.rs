@@ -45,6 +45,25 @@ fn whose_own_machine_went_before_leaves_it_to_others() {
 }
 
 #[test]
+fn who_lives_and_is_to_go_goes_once_every_mark_was_heard() {
+    let make = |known_for| {
+        let mut story = Story::of(3).rule("default", 2, Some(2));
+        story.retire(3, "surplus", false);
+        story.0.mark_known_for.insert(intent(3), known_for);
+        story
+    };
+    assert_eq!(waits(&make(SECOND)), [WhyNot::Unsettled]);
+    assert_eq!(make(SECOND * 2).lines(), ["destroy local-3 on local (surplus)"]);
+    // There is nothing left to lose, or somebody has decided.
+    let dead = make(SECOND).status(3, Status::Failed, 999);
+    assert_eq!(dead.lines(), ["destroy local-3 on local (surplus)"]);
+    let mut over = make(SECOND);
+    over.record(3).upkeep.expires_at = Some(ago(9));
+    over.record(3).upkeep.warned_at = Some(ago(99));
+    assert_eq!(over.lines(), ["destroy local-3 on local (surplus)"]);
+}
+
+#[test]
 fn the_last_are_kept_when_two_retired_too_many_together() {
     let all_to_go = || {
         let mut story = Story::of(3).rule("default", 1, Some(1));
