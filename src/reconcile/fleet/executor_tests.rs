@@ -137,6 +137,28 @@ fn what_another_made_meanwhile_is_kept() {
     assert_eq!(work.done(), "write: machine local-7 is made");
 }
 
+#[test]
+fn what_was_let_in_outlives_a_back_end_that_does_not_answer() {
+    let mut work = held();
+    work.story.record(7).node = Some(node(7));
+    for _ in 0..3 {
+        assert_eq!(work.failed(), "create");
+        assert!(work.orders().is_empty(), "it rests");
+        work.now = work.executor.next_retry(work.now).unwrap();
+    }
+    assert_eq!(work.done(), "create");
+    assert_eq!(work.done(), "enter");
+    assert_eq!(work.done(), "write: machine local-7 is made");
+    // But not for ever.
+    let mut work = held();
+    work.story.record(7).node = Some(node(7));
+    assert_eq!(work.failed(), "create");
+    work.story.0.lease_known_for.insert(intent(7), Duration::from_secs(240));
+    let why =
+        "retire local-7 (rule default: its back-end does not answer, and nobody else can make it)";
+    assert_eq!(work.story.lines(), [why]);
+}
+
 /// `local-3` is to go, and would be missed.
 fn marked() -> Work {
     let mut story = Story::of(3).rule("default", 2, None);

@@ -90,6 +90,9 @@ impl Task {
                 self.stage = Stage::Evicting;
             }
             (Stage::Releasing | Stage::Burying | Stage::Marking, _) => return Next::End,
+            // It was made and let in before, and may well live: that its back-end does not answer
+            // says nothing of it. It is asked again.
+            (Stage::Creating, Outcome::Failed(_)) if self.was_let_in() => return Next::End,
             (Stage::Creating, Outcome::Done) => self.stage = Stage::Entering,
             (Stage::Entering, Outcome::Done) => self.stage = Stage::Releasing,
             (Stage::Creating | Stage::Entering, Outcome::Failed(why)) => self.end(why, true),
@@ -107,6 +110,11 @@ impl Task {
     fn end(&mut self, why: &str, failed: bool) {
         self.ending = Some((why.to_owned(), failed));
         self.stage = Stage::Destroying;
+    }
+
+    /// Whether somebody made it, and let it in, before this work began.
+    fn was_let_in(&self) -> bool {
+        self.record.as_ref().is_some_and(|record| record.node.is_some())
     }
 
     /// Whether it was being made, and could not be.
