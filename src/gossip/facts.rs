@@ -1,11 +1,11 @@
 //! Everybody's facts: the latest of each, checked before they are kept.
 
-use std::collections::BTreeMap;
 use std::net::Ipv6Addr;
 
 use serde::Deserialize;
 use serde::Serialize;
 
+use crate::gossip::directory::Directory;
 use crate::model::facts::FACTS_SIZE_MAX;
 use crate::model::facts::Facts;
 use crate::model::facts::SignedFacts;
@@ -31,26 +31,26 @@ struct Held {
 /// The latest facts by their owner's address.
 #[derive(Debug, Default)]
 pub(super) struct FactsStore {
-    held: BTreeMap<Ipv6Addr, Held>,
+    held: Directory<Ipv6Addr, Held>,
 }
 
 impl FactsStore {
     pub(super) fn get(&self, address: Ipv6Addr) -> Option<&Facts> {
-        self.held.get(&address).map(|held| &held.facts)
+        self.held.get(address).map(|held| &held.facts)
     }
 
     /// The version that is held; 0 for none.
     pub(super) fn version(&self, address: Ipv6Addr) -> u64 {
-        self.held.get(&address).map_or(0, |held| held.facts.version)
+        self.held.get(address).map_or(0, |held| held.facts.version)
     }
 
     pub(super) fn parcel(&self, address: Ipv6Addr) -> Option<Parcel> {
-        let held = self.held.get(&address)?;
+        let held = self.held.get(address)?;
         Some(Parcel { address, version: held.facts.version, blob: held.blob.clone() })
     }
 
     pub(super) fn remove(&mut self, address: Ipv6Addr) {
-        self.held.remove(&address);
+        self.held.remove(address);
     }
 
     /// Keeps what `parcel` holds if it is later than what is held and signed by its owner;

@@ -4,7 +4,6 @@
 //! It is the sum of a hash of each member, so that a change costs one hash and not one of each member.
 //! It finds differences and proves nothing: whoever wants to hide one need only say that there is none.
 
-use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::net::Ipv6Addr;
 
@@ -12,12 +11,13 @@ use foca::State;
 use sha2::Digest;
 use sha2::Sha512;
 
+use crate::gossip::directory::Directory;
 use crate::gossip::exchange::Entry;
 
 /// The sum over the other members, brought up to date when it is asked for.
 #[derive(Debug, Default)]
 pub(super) struct Prints {
-    of: BTreeMap<Ipv6Addr, u128>,
+    of: Directory<Ipv6Addr, u128>,
     sum: u128,
     touched: BTreeSet<Ipv6Addr>,
 }
@@ -34,7 +34,7 @@ impl Prints {
             let later = known(address).map(|entry| print(&entry));
             let earlier = match later {
                 Some(later) => self.of.insert(address, later),
-                None => self.of.remove(&address),
+                None => self.of.remove(address),
             };
             self.sum = self.sum.wrapping_sub(earlier.unwrap_or_default());
             self.sum = self.sum.wrapping_add(later.unwrap_or_default());
@@ -67,6 +67,8 @@ pub(super) fn fingerprint(digest: &[Entry]) -> [u8; 16] {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use crate::gossip::exchange::Known;
 

@@ -5,9 +5,11 @@
 //! (`roster.rs`), what spreads besides (`rumour.rs`, `facts.rs`) and the push-pull that repairs
 //! whatever packets lost (`exchange.rs`, `converse.rs`).
 
+mod codec;
 mod converse;
 pub mod core;
 mod deliver;
+mod directory;
 pub mod error;
 mod exchange;
 mod facts;

@@ -8,6 +8,7 @@ use foca::Incarnation;
 use foca::Member;
 use foca::Message;
 
+use crate::gossip::codec::padding;
 use crate::gossip::life::Life;
 use crate::gossip::rumour::Rumour;
 
@@ -81,7 +82,9 @@ impl SwimPacket {
 
     /// The bytes as foca reads them; none when they cannot be written.
     pub(super) fn encode(&self) -> Option<Vec<u8>> {
-        let mut bytes = postcard::to_allocvec(&self.header).ok()?;
+        let room = Vec::with_capacity(SWIM_SIZE_MAX.get());
+        let mut bytes = postcard::to_extend(&self.header, room).ok()?;
+        bytes.resize(bytes.len() + padding(bytes.len()), 0);
         if let Some(updates) = &self.updates {
             bytes.extend(u16::try_from(updates.len()).ok()?.to_be_bytes());
             for update in updates {
@@ -140,9 +143,16 @@ impl Packet {
         }
     }
 
-    /// A packet of foca's as foca wrote it.
+    /// A packet of foca's as foca wrote it; its padding does not travel.
     pub(super) fn frame_swim(body: &[u8]) -> Vec<u8> {
-        frame(SWIM, body)
+        let header = postcard::take_from_bytes::<Header<Life>>(body);
+        let length = header.map_or(0, |(_, rest)| body.len() - rest.len());
+        let rest = body.get(length + padding(length)..).unwrap_or_default();
+        let mut bytes = Vec::with_capacity(FRAME_SIZE + length + rest.len());
+        bytes.extend([VERSION, SWIM]);
+        bytes.extend_from_slice(&body[..length]);
+        bytes.extend_from_slice(rest);
+        bytes
     }
 
     /// Rumours, each already encoded.

@@ -1,16 +1,19 @@
 //! The members that the document names, and how each is seen.
 
-use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::net::Ipv6Addr;
 
 use foca::Member;
 use foca::State;
 
+use crate::gossip::directory::Directory;
 use crate::gossip::life::Life;
 use crate::model::identity::NodeId;
 use crate::model::member::Status;
 use crate::model::time::Moment;
+
+/// How many ways there are to be seen.
+const STATUSES: usize = Status::Booting as usize + 1;
 
 /// One named member.
 #[derive(Debug, Clone)]
@@ -34,10 +37,10 @@ pub(super) struct Change {
 /// The named members besides this one, by address.
 #[derive(Debug, Default)]
 pub(super) struct Roster {
-    entries: BTreeMap<Ipv6Addr, Entry>,
-    addresses: BTreeMap<NodeId, Ipv6Addr>,
-    /// Those that are seen alike, in no order: members are drawn from them all the time.
-    seen: BTreeMap<Status, Vec<Ipv6Addr>>,
+    entries: Directory<Ipv6Addr, Entry>,
+    addresses: Directory<NodeId, Ipv6Addr>,
+    /// Those that are seen alike, by status, in no order: members are drawn from them all the time.
+    seen: [Vec<Ipv6Addr>; STATUSES],
 }
 
 impl Roster {
@@ -45,7 +48,7 @@ impl Roster {
     pub(super) fn set(&mut self, now: Moment, nodes: &BTreeSet<NodeId>) -> Change {
         let mut change = Change::default();
         for node in nodes {
-            if !self.addresses.contains_key(node) {
+            if !self.addresses.contains(*node) {
                 let address = node.address();
                 let (status, goodbye) = (Status::Booting, None);
                 let place = self.enlist(address, status);
@@ -55,35 +58,36 @@ impl Roster {
                 change.added.push(address);
             }
         }
-        self.addresses.retain(|node, address| {
-            let stays = nodes.contains(node);
-            if !stays {
-                change.removed.push(*address);
-            }
-            stays
-        });
-        for address in &change.removed {
+        let gone: Vec<NodeId> = self
+            .addresses
+            .iter()
+            .map(|(node, _)| node)
+            .filter(|node| !nodes.contains(node))
+            .collect();
+        for node in gone {
+            let Some(address) = self.addresses.remove(node) else { continue };
             if let Some(entry) = self.entries.remove(address) {
                 self.strike(entry.status, entry.place);
             }
+            change.removed.push(address);
         }
         change
     }
 
     /// Adds a member to those that are seen as `status`; its place among them.
     fn enlist(&mut self, address: Ipv6Addr, status: Status) -> usize {
-        let alike = self.seen.entry(status).or_default();
+        let alike = &mut self.seen[status as usize];
         alike.push(address);
         alike.len() - 1
     }
 
     /// Takes the member at `place` from those that are seen as `status`: the last takes its place.
     fn strike(&mut self, status: Status, place: usize) {
-        let Some(alike) = self.seen.get_mut(&status) else { return };
+        let alike = &mut self.seen[status as usize];
         if place < alike.len() {
             alike.swap_remove(place);
         }
-        if let Some(moved) = alike.get(place).and_then(|moved| self.entries.get_mut(moved)) {
+        if let Some(moved) = alike.get(place).and_then(|moved| self.entries.get_mut(*moved)) {
             moved.place = place;
         }
     }
@@ -93,29 +97,29 @@ impl Roster {
     }
 
     pub(super) fn address(&self, node: NodeId) -> Option<Ipv6Addr> {
-        self.addresses.get(&node).copied()
+        self.addresses.get(node).copied()
     }
 
     pub(super) fn get(&self, address: Ipv6Addr) -> Option<&Entry> {
-        self.entries.get(&address)
+        self.entries.get(address)
     }
 
     pub(super) fn contains(&self, address: Ipv6Addr) -> bool {
-        self.entries.contains_key(&address)
+        self.entries.contains(address)
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (Ipv6Addr, &Entry)> {
-        self.entries.iter().map(|(address, entry)| (*address, entry))
+        self.entries.iter()
     }
 
     /// The addresses of those that are seen as `status`.
     pub(super) fn seen_as(&self, status: Status) -> &[Ipv6Addr] {
-        self.seen.get(&status).map(Vec::as_slice).unwrap_or_default()
+        &self.seen[status as usize]
     }
 
     /// Notes that a life ended with a goodbye; whether that was news.
     pub(super) fn say_goodbye(&mut self, life: Life) -> bool {
-        let Some(entry) = self.entries.get_mut(&life.address) else { return false };
+        let Some(entry) = self.entries.get_mut(life.address) else { return false };
         let is_news = entry.goodbye.is_none_or(|known| known < life.generation);
         if is_news {
             entry.goodbye = Some(life.generation);
@@ -143,7 +147,7 @@ impl Roster {
         let (earlier, place) = (before.status, before.place);
         self.strike(earlier, place);
         let place = self.enlist(address, status);
-        let entry = self.entries.get_mut(&address)?;
+        let entry = self.entries.get_mut(address)?;
         (entry.status, entry.since, entry.place) = (status, now, place);
         Some((entry.node, status))
     }

@@ -1,7 +1,6 @@
 //! Foca, and a table of what it knows that can be looked up.
 
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::net::Ipv6Addr;
 use std::time::Duration;
@@ -12,12 +11,13 @@ use foca::Incarnation;
 use foca::Member;
 use foca::NoCustomBroadcast;
 use foca::Notification;
-use foca::PostcardCodec;
 use foca::Runtime;
 use foca::State;
 use foca::Timer;
 use rand::rngs::SmallRng;
 
+use crate::gossip::codec::Padded;
+use crate::gossip::directory::Directory;
 use crate::gossip::life::Life;
 use crate::gossip::packet::SwimPacket;
 
@@ -65,17 +65,17 @@ impl Runtime<Life> for Effects {
 /// Foca with its effects collected. Its errors mean that a packet was bad or a timer outlived its
 /// cause; foca goes on after either, and so does this.
 pub(super) struct Swim {
-    foca: Foca<Life, PostcardCodec, SmallRng, NoCustomBroadcast>,
+    foca: Foca<Life, Padded, SmallRng, NoCustomBroadcast>,
     effects: Effects,
-    table: BTreeMap<Ipv6Addr, Member<Life>>,
+    table: Directory<Ipv6Addr, Member<Life>>,
 }
 
 impl Swim {
     pub(super) fn new(me: Life, config: Config, random: SmallRng) -> Self {
         Self {
-            foca: Foca::new(me, config, random, PostcardCodec),
+            foca: Foca::new(me, config, random, Padded),
             effects: Effects::default(),
-            table: BTreeMap::new(),
+            table: Directory::default(),
         }
     }
 
@@ -96,7 +96,7 @@ impl Swim {
 
     /// What is known of the member at `address`.
     pub(super) fn get(&self, address: Ipv6Addr) -> Option<&Member<Life>> {
-        self.table.get(&address)
+        self.table.get(address)
     }
 
     /// Whether foca would take anything from `update`: this knows without a look through all members,
@@ -131,7 +131,7 @@ impl Swim {
         let header = &packet.header;
         let sender = Member::new(header.src, header.src_incarnation, State::Alive);
         for update in packet.updates.iter().flatten().chain([&sender]) {
-            if self.table.get(&update.id().address) != Some(update) {
+            if self.table.get(update.id().address) != Some(update) {
                 self.effects.touched.insert(update.id().address);
             }
         }
@@ -149,7 +149,7 @@ impl Swim {
 
     /// Asks the member at `address` who is there, whichever life it is in.
     pub(super) fn announce(&mut self, address: Ipv6Addr) {
-        let generation = self.table.get(&address).map_or(0, |member| member.id().generation);
+        let generation = self.table.get(address).map_or(0, |member| member.id().generation);
         let _cannot_encode = self.foca.announce(Life { address, generation }, &mut self.effects);
     }
 
@@ -170,7 +170,7 @@ impl Swim {
 
     /// Forgets a member as if it had never been seen. Foca lets go only of those who are down.
     pub(super) fn forget(&mut self, address: Ipv6Addr) {
-        let Some(life) = self.table.remove(&address).map(|member| *member.id()) else { return };
+        let Some(life) = self.table.remove(address).map(|member| *member.id()) else { return };
         self.apply(vec![Member::down(life)], false);
         let _not_down = self.foca.handle_timer(Timer::RemoveDown(life), &mut self.effects);
     }
@@ -193,7 +193,7 @@ impl Swim {
         let mut changed = Vec::new();
         for member in self.foca.iter_membership_state() {
             let address = member.id().address;
-            if touched.contains(&address) && self.table.get(&address) != Some(member) {
+            if touched.contains(&address) && self.table.get(address) != Some(member) {
                 self.table.insert(address, member.clone());
                 changed.push(address);
             }
