@@ -24,6 +24,10 @@ pub struct Upkeep {
     /// That it is to go, and why. Written before anything is taken away.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retire: Option<Retirement>,
+    /// Why its member was taken out, when that was because it is to go. It goes then, even if another
+    /// took the mark off at that moment: a machine whose member a person put out stays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub put_out: Option<Retirement>,
     /// When its back-end was seen to hold it standing still, or not at all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stopped_at: Option<Timestamp>,
@@ -36,6 +40,14 @@ pub struct Upkeep {
     /// When that was announced.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warned_at: Option<Timestamp>,
+}
+
+impl Upkeep {
+    /// Why the machine is to go; none when it is not.
+    #[must_use]
+    pub fn ending(&self) -> Option<&Retirement> {
+        self.retire.as_ref().or(self.put_out.as_ref())
+    }
 }
 
 /// Who is making a machine.

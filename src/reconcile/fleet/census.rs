@@ -146,6 +146,7 @@ fn recorded_state(
     let boot_timeout = Duration::from_millis(view.limits.boot_timeout_ms);
     match member {
         Some(member) => member_state(view, member, Some(record), braked),
+        None if record.upkeep.put_out.is_some() => State::Going,
         None if is_tended => State::Coming,
         // A person put its member out.
         None if record.node.is_some() => State::Apart,

@@ -113,7 +113,7 @@ fn give_back(draft: &mut Draft<'_>, unit: &Unit<'_>) {
         }
         return;
     };
-    let reason = match (&record.upkeep.retire, view.tombstones.get(&intent)) {
+    let reason = match (record.upkeep.ending(), view.tombstones.get(&intent)) {
         (Some(retire), _) => retire.reason.clone(),
         (None, Some(tombstone)) => tombstone.reason.clone(),
         (None, None) => return,

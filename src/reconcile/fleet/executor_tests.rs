@@ -1,6 +1,8 @@
 use crate::model::machine::MachineRecord;
 use crate::model::member::Status;
+use crate::model::upkeep::Retirement;
 use crate::reconcile::fleet::reconcile;
+use crate::reconcile::fleet::testing::NOW;
 use crate::reconcile::fleet::testing::Story;
 use crate::reconcile::fleet::testing::intent;
 use crate::reconcile::fleet::testing::node;
@@ -122,6 +124,7 @@ fn what_became_a_member_and_failed_is_marked_before_it_is_put_out() {
     assert_eq!(work.done(), "write: retire local-7: no room");
     work.story.retire(7, "no room", true);
     assert_eq!(work.done(), "evict");
+    assert_eq!(work.done(), "write: local-7 was put out: no room");
     assert_eq!(work.done(), "destroy");
     assert_eq!(work.done(), "write: machine local-7 is gone: no room");
 }
@@ -167,7 +170,7 @@ fn marked() -> Work {
 }
 
 #[test]
-fn what_is_kept_after_all_is_not_put_out_and_who_is_put_out_is_marked_again() {
+fn what_is_kept_after_all_is_not_put_out_and_who_was_put_out_goes() {
     let mut work = marked();
     let mut task = Task::take_away(Some(work.story.record(3)), "local", Some(node(3)), "surplus");
     work.story.record(3).upkeep.retire = None;
@@ -177,9 +180,12 @@ fn what_is_kept_after_all_is_not_put_out_and_who_is_put_out_is_marked_again() {
     assert_eq!(work.done(), "evict");
     work.story.0.members.remove(&node(3));
     work.story.record(3).upkeep.retire = None;
-    assert_eq!(work.done(), "write: retire local-3: surplus");
-    work.story.retire(3, "surplus", false);
-    assert_eq!(work.done(), "evict");
+    assert_eq!(work.done(), "write: local-3 was put out: surplus");
+    work.story.record(3).upkeep.put_out =
+        Some(Retirement { reason: "surplus".to_owned(), at: NOW, failed: false });
+    assert_eq!(work.failed(), "destroy");
+    // Whoever goes on later knows it, too, although the mark is off.
+    work.now = work.executor.next_retry(work.now).unwrap();
     assert_eq!(work.done(), "destroy");
     assert_eq!(work.done(), "write: machine local-3 is gone: surplus");
 }
@@ -189,7 +195,7 @@ fn who_takes_a_machine_away_does_not_keep_it_in_the_same_breath() {
     let mut work = marked();
     assert_eq!(work.done(), "evict");
     work.story.0.rules.get_mut("default").unwrap().min = 3;
-    assert_eq!(work.done(), "destroy");
+    assert_eq!(work.done(), "write: local-3 was put out: surplus");
 }
 
 #[test]
@@ -232,6 +238,7 @@ fn a_member_goes_before_its_machine_and_its_record_last() {
     story.retire(2, "surplus", false);
     let mut work = Work::on(story);
     assert_eq!(work.done(), "evict");
+    assert_eq!(work.done(), "write: local-2 was put out: surplus");
     assert_eq!(work.failed(), "destroy");
     // It rests before it is tried again, longer each time.
     assert!(work.orders().is_empty());

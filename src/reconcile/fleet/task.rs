@@ -20,6 +20,8 @@ enum Stage {
     Releasing,
     /// Its member is taken out.
     Evicting,
+    /// It is written down why its member was taken out.
+    Noting,
     /// It is given back.
     Destroying,
     /// It is written down that it is gone.
@@ -70,7 +72,7 @@ impl Task {
         node: Option<NodeId>,
         reason: &str,
     ) -> Self {
-        let retire = record.and_then(|record| record.upkeep.retire.as_ref());
+        let retire = record.and_then(|record| record.upkeep.ending());
         let failed = retire.is_some_and(|retire| retire.failed);
         Self {
             stage: if node.is_some() { Stage::Evicting } else { Stage::Destroying },
@@ -89,7 +91,8 @@ impl Task {
                 self.is_marked = true;
                 self.stage = Stage::Evicting;
             }
-            (Stage::Releasing | Stage::Burying | Stage::Marking, _) => return Next::End,
+            (Stage::Releasing | Stage::Burying | Stage::Marking, _)
+            | (Stage::Noting, Outcome::Failed(_)) => return Next::End,
             // It was made and let in before, and may well live: that its back-end does not answer
             // says nothing of it. It is asked again.
             (Stage::Creating, Outcome::Failed(_)) if self.was_let_in() => return Next::End,
@@ -97,7 +100,8 @@ impl Task {
             (Stage::Entering, Outcome::Done) => self.stage = Stage::Releasing,
             (Stage::Creating | Stage::Entering, Outcome::Failed(why)) => self.end(why, true),
             // A member that is not there any more is out.
-            (Stage::Evicting, _) => self.stage = Stage::Destroying,
+            (Stage::Evicting, _) => self.stage = Stage::Noting,
+            (Stage::Noting, Outcome::Done) => self.stage = Stage::Destroying,
             (Stage::Destroying, Outcome::Done) => self.stage = Stage::Burying,
             // It is planned again later.
             (Stage::Destroying, Outcome::Failed(_)) if self.is_marked => return Next::End,
@@ -147,16 +151,9 @@ impl Task {
                 self.stage = if self.is_marked { Stage::Evicting } else { Stage::Marking };
             }
         }
-        if self.is_marked && is_kept(view, intent) {
-            match self.stage {
-                Stage::Evicting => return None,
-                // Its member is out already, and nobody else would know why.
-                Stage::Destroying => {
-                    self.is_marked = false;
-                    self.stage = Stage::Marking;
-                }
-                _ => {}
-            }
+        // While its member is there it can be kept.
+        if self.stage == Stage::Evicting && is_kept(view, intent) {
+            return None;
         }
         let compute_type = self.compute_type.clone();
         Some(match (self.stage, &self.record) {
@@ -168,6 +165,10 @@ impl Task {
             }
             (Stage::Releasing, Some(record)) => Step::Write(Edits::release(intent, &record.name)),
             (Stage::Evicting, _) => Step::Evict { node: self.node? },
+            (Stage::Noting, Some(record)) => {
+                let (reason, failed) = self.ending.as_ref()?;
+                Step::Write(Edits::put_out(intent, &record.name, reason, *failed, view.now))
+            }
             (Stage::Destroying, _) => Step::Destroy { intent, compute_type },
             (Stage::Burying, Some(record)) => {
                 let (reason, failed) = self.ending.as_ref()?;

@@ -153,6 +153,19 @@ impl Edits {
         Self::one(format!("retire {name}: {reason}"), edit)
     }
 
+    /// The member of a machine that is to go was taken out.
+    pub(super) fn put_out(
+        intent: IntentId,
+        name: &Name,
+        reason: &str,
+        failed: bool,
+        now: Timestamp,
+    ) -> Self {
+        let retirement = Retirement { reason: reason.to_owned(), at: now, failed };
+        let edit = Edit::machine(intent, &["put_out"], Some(json!(retirement)));
+        Self::one(format!("{name} was put out: {reason}"), edit)
+    }
+
     /// A machine is gone, and stays so.
     #[must_use]
     pub fn bury(
