@@ -108,8 +108,9 @@ fn traces(host: &Container) -> String {
              if [ -e \"$place\" ] || [ -L \"$place\" ]; then echo \"$place\"; fi
          done
          for process in /proc/[0-9]*; do
-             case $(tr '\\0' ' ' <\"$process/cmdline\" 2>/dev/null) in
-                 *raptor*agent*) echo \"$process\" ;;
+             line=$(tr '\\0' ' ' <\"$process/cmdline\" 2>/dev/null)
+             case $line in
+                 *raptor*agent*) echo \"$process: $line\" ;;
              esac
          done")
 }
