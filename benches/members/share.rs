@@ -94,6 +94,10 @@ impl Post {
         self.ids[number]
     }
 
+    pub(crate) fn number(&self, id: NodeId) -> usize {
+        self.numbers[&id]
+    }
+
     /// Returns when no share is before `milli` any more.
     fn wait_for_all(&self, milli: u64) {
         for clock in &self.clocks {
@@ -251,7 +255,7 @@ impl Share {
                 Some(_) => continue,
                 None => break,
             };
-            self.send(post, now, number, post.numbers[&to], mail);
+            self.send(post, now, number, post.number(to), mail);
         }
         let member = &mut self.members[place];
         let due = member.gossip.as_ref().and_then(Gossip::poll_timeout);

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
-use std::collections::HashMap;
 use std::time::Duration;
 
 use rand::RngExt;
@@ -40,10 +39,10 @@ impl World {
         let mut random = SmallRng::seed_from_u64(7);
         let members = ids.iter().copied().collect();
         let delays = || SmallRng::seed_from_u64(random.random());
-        let mut delays: Vec<SmallRng> = std::iter::repeat_with(delays).take(ids.len()).collect();
+        let delays: Vec<SmallRng> = std::iter::repeat_with(delays).take(ids.len()).collect();
         let post = Post::new(ids, threads);
         let mut shares: Vec<Share> = (0..threads).map(Share::new).collect();
-        for (number, delays) in delays.drain(..).enumerate() {
+        for (number, delays) in delays.into_iter().enumerate() {
             shares[number % threads].add(delays);
         }
         let mut world = Self { post, members, shares, now: Moment::START, random };
@@ -97,11 +96,9 @@ impl World {
     /// What a member would plan; how many machines it would get.
     pub(crate) fn planned(&self, number: usize) -> usize {
         let Some(gossip) = self.gossip(number) else { return 0 };
-        let numbers: HashMap<NodeId, usize> =
-            (0..MEMBERS).map(|number| (self.post.id(number), number)).collect();
         let members = gossip.statuses().into_iter().map(|(node, (status, since))| {
             let seen = SeenMember {
-                name: format!("m-{}", numbers[&node]).parse().unwrap(),
+                name: format!("m-{}", self.post.number(node)).parse().unwrap(),
                 role: Role::Full,
                 status,
                 status_for: self.now.since(since),

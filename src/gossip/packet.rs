@@ -3,11 +3,13 @@
 use std::net::Ipv6Addr;
 use std::num::NonZeroUsize;
 
+use foca::Codec;
 use foca::Header;
 use foca::Incarnation;
 use foca::Member;
 use foca::Message;
 
+use crate::gossip::codec::Padded;
 use crate::gossip::codec::padding;
 use crate::gossip::life::Life;
 use crate::gossip::rumour::Rumour;
@@ -82,13 +84,12 @@ impl SwimPacket {
 
     /// The bytes as foca reads them; none when they cannot be written.
     pub(super) fn encode(&self) -> Option<Vec<u8>> {
-        let room = Vec::with_capacity(SWIM_SIZE_MAX.get());
-        let mut bytes = postcard::to_extend(&self.header, room).ok()?;
-        bytes.resize(bytes.len() + padding(bytes.len()), 0);
+        let mut bytes = Vec::with_capacity(SWIM_SIZE_MAX.get());
+        Padded.encode_header(&self.header, &mut bytes).ok()?;
         if let Some(updates) = &self.updates {
             bytes.extend(u16::try_from(updates.len()).ok()?.to_be_bytes());
             for update in updates {
-                bytes = postcard::to_extend(update, bytes).ok()?;
+                Padded.encode_member(update, &mut bytes).ok()?;
             }
         }
         Some(bytes)

@@ -12,9 +12,6 @@ use crate::model::identity::NodeId;
 use crate::model::member::Status;
 use crate::model::time::Moment;
 
-/// How many ways there are to be seen.
-const STATUSES: usize = Status::Booting as usize + 1;
-
 /// One named member.
 #[derive(Debug, Clone)]
 pub(super) struct Entry {
@@ -40,7 +37,7 @@ pub(super) struct Roster {
     entries: Directory<Ipv6Addr, Entry>,
     addresses: Directory<NodeId, Ipv6Addr>,
     /// Those that are seen alike, by status, in no order: members are drawn from them all the time.
-    seen: [Vec<Ipv6Addr>; STATUSES],
+    seen: [Vec<Ipv6Addr>; Status::ALL.len()],
 }
 
 impl Roster {

@@ -27,6 +27,12 @@ pub enum Status {
     Booting,
 }
 
+impl Status {
+    /// Every way there is.
+    pub const ALL: [Self; 5] =
+        [Self::Alive, Self::Suspect, Self::Failed, Self::Left, Self::Booting];
+}
+
 impl fmt::Display for Status {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.pad(match self {

@@ -29,10 +29,6 @@ use crate::model::member::Status;
 /// Questions of callers that wait for their answers.
 const QUESTIONS_MAX: usize = 256;
 
-/// Every way in which membership sees a member.
-const STATUSES: [Status; 5] =
-    [Status::Alive, Status::Suspect, Status::Failed, Status::Left, Status::Booting];
-
 impl Core {
     /// The mesh as this machine sees it.
     pub(super) fn mesh_view(&self) -> MeshView {
@@ -166,7 +162,7 @@ impl Core {
             .with(&[], count(self.parts.document.blobs().len() as u64)),
         ];
         let mut statuses = Family::new("raptor_members", Kind::Gauge, "Members by status.");
-        for status in STATUSES {
+        for status in Status::ALL {
             let of = members.values().filter(|known| known.status == status).count();
             statuses = statuses.with(&[("status", &status.to_string())], count(of as u64));
         }

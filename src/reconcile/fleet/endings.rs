@@ -74,9 +74,12 @@ fn is_undecided(draft: &Draft<'_>, unit: &Unit<'_>) -> bool {
     let is_marked_only = unit.intent.is_some_and(|intent| {
         !view.tombstones.contains_key(&intent) && !view.busy.contains(&intent)
     });
-    let is_marked_only = is_marked_only && !is_over(view, unit);
     let lives = unit.member.is_some_and(|member| member.status == Status::Alive);
-    unit.state == State::Going && is_marked_only && lives && !view.limits.paused
+    unit.state == State::Going
+        && is_marked_only
+        && lives
+        && !is_over(view, unit)
+        && !view.limits.paused
 }
 
 /// Whether this member has known for long enough that a machine is to go.

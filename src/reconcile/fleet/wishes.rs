@@ -78,12 +78,14 @@ fn make(
     let known_for = view.lease_known_for.get(&intent).copied().unwrap_or_default();
     let patience = Duration::from_millis(view.limits.lease_ms);
     if lease.holder == view.me {
-        if !view.busy.contains(&intent) && known_for >= patience * ATTEMPTS_MAX {
+        if view.busy.contains(&intent) {
+            if known_for * 2 >= patience {
+                draft.push(view.me, Act::Renew { intent, name }, rule, "it takes its time");
+            }
+        } else if known_for >= patience * ATTEMPTS_MAX {
             give_up(draft, unit, intent, rule, "its back-end does not answer");
-        } else if !view.busy.contains(&intent) {
+        } else {
             draft.push(view.me, Act::Make { intent, name }, rule, "this member holds the wish");
-        } else if known_for * 2 >= patience {
-            draft.push(view.me, Act::Renew { intent, name }, rule, "it takes its time");
         }
         return;
     }

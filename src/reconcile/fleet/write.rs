@@ -44,6 +44,12 @@ impl Edit {
         Self { path: path.collect(), value }
     }
 
+    /// Why a machine is to go, under `key` of its record.
+    fn ending(intent: IntentId, key: &str, reason: &str, failed: bool, now: Timestamp) -> Self {
+        let retirement = Retirement { reason: reason.to_owned(), at: now, failed };
+        Self::machine(intent, &[key], Some(json!(retirement)))
+    }
+
     /// The record of a wish.
     pub(super) fn wish(wish: &Wish, now: Timestamp) -> Self {
         let record = MachineRecord {
@@ -148,8 +154,7 @@ impl Edits {
         failed: bool,
         now: Timestamp,
     ) -> Self {
-        let retire = Retirement { reason: reason.to_owned(), at: now, failed };
-        let edit = Edit::machine(intent, &["retire"], Some(json!(retire)));
+        let edit = Edit::ending(intent, "retire", reason, failed, now);
         Self::one(format!("retire {name}: {reason}"), edit)
     }
 
@@ -161,8 +166,7 @@ impl Edits {
         failed: bool,
         now: Timestamp,
     ) -> Self {
-        let retirement = Retirement { reason: reason.to_owned(), at: now, failed };
-        let edit = Edit::machine(intent, &["put_out"], Some(json!(retirement)));
+        let edit = Edit::ending(intent, "put_out", reason, failed, now);
         Self::one(format!("{name} was put out: {reason}"), edit)
     }
 

@@ -78,6 +78,13 @@ pub enum Work {
     Finish { whose: Whose, outcome: Outcome, learned: Learned },
 }
 
+impl Work {
+    /// The end of a step that taught nothing.
+    pub fn over(whose: Whose, outcome: Outcome) -> Self {
+        Self::Finish { whose, outcome, learned: Learned::Nothing }
+    }
+}
+
 fn failed(why: &str) -> Outcome {
     Outcome::Failed(why.to_owned())
 }
@@ -94,14 +101,12 @@ impl World {
             Step::Write(edits) => {
                 let edits = self.sabotaged(edits.edits);
                 let changes = edits.into_iter().map(change).collect::<Vec<_>>();
-                let then =
-                    Work::Finish { whose, outcome: Outcome::Done, learned: Learned::Nothing };
+                let then = Work::over(whose, Outcome::Done);
                 self.write(who, run, &changes, then);
             }
             Step::Evict { node } => {
                 let changes = [set(&["members", &node.to_string(), "evicted"], json!(true))];
-                let then =
-                    Work::Finish { whose, outcome: Outcome::Done, learned: Learned::Nothing };
+                let then = Work::over(whose, Outcome::Done);
                 self.write(who, run, &changes, then);
             }
             Step::Enter { intent, record } => {
@@ -165,7 +170,7 @@ impl World {
             Ok(None) => then,
             Err(why) => match then {
                 Work::Finish { whose, .. } | Work::Boot { whose, .. } => {
-                    Work::Finish { whose, outcome: Outcome::Failed(why), learned: Learned::Nothing }
+                    Work::over(whose, Outcome::Failed(why))
                 }
                 other => other,
             },
@@ -204,7 +209,7 @@ impl World {
     }
 
     fn finish_soon(&mut self, who: usize, run: u64, whose: Whose, outcome: Outcome) {
-        let work = Work::Finish { whose, outcome, learned: Learned::Nothing };
+        let work = Work::over(whose, outcome);
         self.plan(1, Event::Work { who, run, work });
     }
 
@@ -279,7 +284,7 @@ impl World {
         }
         if answers {
             let changes: Vec<Change> = edits.iter().cloned().map(change).collect();
-            let then = Work::Finish { whose, outcome: Outcome::Done, learned: Learned::Nothing };
+            let then = Work::over(whose, Outcome::Done);
             self.write(who, run, &changes, then);
         } else {
             self.finish_soon(who, run, whose, failed("nothing answers there"));

@@ -15,7 +15,6 @@ use raptor::reconcile::fleet::write::Edits;
 use serde_json::json;
 
 use crate::sim::hands::Chain;
-use crate::sim::hands::Learned;
 use crate::sim::hands::Whose;
 use crate::sim::hands::Work;
 use crate::sim::machine::CLOUD;
@@ -67,7 +66,7 @@ impl World {
         let path = |key| set(&["config", "rules", "default", key], json!(count));
         let chain = Chain { intent: nothing(), steps: VecDeque::new(), destroys: false };
         let whose = Whose::Person(chain);
-        let then = Work::Finish { whose, outcome: Outcome::Done, learned: Learned::Nothing };
+        let then = Work::over(whose, Outcome::Done);
         self.write(who, run, &[path("min"), path("max")], then);
     }
 
