@@ -29,8 +29,10 @@ use crate::agent::perform::settings::PerformSettings;
 use crate::agent::perform::settings::Performer;
 use crate::cli::connection;
 use crate::cli::connection::Connection;
+use crate::cli::contexts::Contexts;
 use crate::cli::doors::ApiDoor;
 use crate::cli::doors::ApiDoors;
+use crate::cli::endpoint::Endpoint;
 use crate::cli::error::CliError;
 use crate::cli::error::Kind;
 use crate::cli::hands::known::Known;
@@ -46,6 +48,7 @@ use crate::cli::perform::UNDONE;
 use crate::config::error::nearest;
 use crate::config::home::Home;
 use crate::model::action::Plan;
+use crate::model::cluster::Genesis;
 use crate::model::machine::IntentId;
 use crate::model::name::Name;
 use crate::model::progress::Progress;
@@ -301,18 +304,30 @@ fn settings(invocation: &Invocation, known: &Known, request: &Request) -> Perfor
 /// Keeps the ways to the new members, so that any of them can be asked later.
 fn remember(invocation: &Invocation, built: &Built, asked: Option<&Connection>) {
     let Some(genesis) = &built.genesis else { return };
-    let ways: Vec<_> = built.outcomes.iter().filter_map(known::endpoint).collect();
+    let asked = asked.map(|connection| &connection.endpoint);
     let kept = connection::read_contexts(invocation).and_then(|mut contexts| {
-        // The one that answered last is the first to be tried.
-        let asked = asked.map(|connection| &connection.endpoint);
-        for way in ways.iter().rev().chain(asked) {
-            contexts.remember(&genesis.name, Some(genesis), way);
-        }
+        learn_ways(&mut contexts, genesis, &built.outcomes, asked);
         contexts.forget_gone();
         contexts.save(&invocation.home).map_err(|error| CliError::caused(Kind::User, &error))
     });
     if let Err(error) = kept {
         invocation.note(&error.render(false));
+    }
+}
+
+/// The member that was asked is the first to be tried, or the founder: it knows all the others, of
+/// which some may not have heard of each other yet.
+fn learn_ways(
+    contexts: &mut Contexts,
+    genesis: &Genesis,
+    outcomes: &[job::Outcome],
+    asked: Option<&Endpoint>,
+) {
+    let founder = outcomes.iter().find(|outcome| outcome.node == Some(genesis.founder));
+    let founder = founder.and_then(known::endpoint);
+    let ways: Vec<_> = outcomes.iter().filter_map(known::endpoint).collect();
+    for way in ways.iter().rev().chain(&founder).chain(asked) {
+        contexts.remember(&genesis.name, Some(genesis), way);
     }
 }
 
@@ -364,6 +379,33 @@ pub(crate) fn failure(failure: Failure) -> CliError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::identity::testing::key;
+    use crate::model::machine::Access;
+
+    #[test]
+    fn who_knows_all_the_others_is_the_first_to_be_asked() {
+        let name: Name = "lab".parse().unwrap();
+        let genesis = Genesis { founder: key(2).node_id(), nonce: 1, name: name.clone() };
+        let outcome = |number| job::Outcome {
+            machine: format!("local-{number}"),
+            intent: None,
+            is_adopted: false,
+            node: Some(key(number).node_id()),
+            access: Some(Access::Local { home: format!("/{number}").into() }),
+            took: Duration::ZERO,
+            summary: "joined".to_owned(),
+            failure: None,
+        };
+        let outcomes: Vec<_> = (1..4).map(outcome).collect();
+        let learnt = |asked: Option<&Endpoint>| {
+            let mut contexts = Contexts::default();
+            learn_ways(&mut contexts, &genesis, &outcomes, asked);
+            contexts.contexts[&name].connections.clone()
+        };
+        let way = |number: u8| Endpoint::Unix(format!("/{number}/agent/agent.sock").into());
+        assert_eq!(learnt(None), [way(2), way(1), way(3)]);
+        assert_eq!(learnt(Some(&way(9))), [way(9), way(2), way(1), way(3)]);
+    }
 
     #[test]
     fn an_unknown_name_is_refused_with_what_is_known() {
