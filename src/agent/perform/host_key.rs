@@ -10,6 +10,7 @@ use crate::agent::perform::build::Site;
 use crate::agent::perform::build::write;
 use crate::agent::perform::job::Failure;
 use crate::agent::perform::job::MachineJob;
+use crate::agent::perform::login::Patience;
 use crate::agent::perform::login::log_in;
 use crate::agent::perform::make::Reached;
 use crate::model::machine::Access;
@@ -68,7 +69,7 @@ impl Site {
         run(host, TAKE, needs_sudo).await?;
         let mut renewed = target.clone();
         renewed.host_keys = vec![key.clone()];
-        log_in(renewed, PATIENCE).await?;
+        log_in(renewed, Patience::with_new(PATIENCE)).await?;
         self.note_host_keys(job, reached, vec![key]).await
     }
 

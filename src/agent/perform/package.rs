@@ -12,6 +12,7 @@ use crate::agent::clock;
 use crate::agent::clock::wall_clock;
 use crate::agent::error::chain;
 use crate::agent::perform::job::Failure;
+use crate::agent::perform::login::Patience;
 use crate::agent::perform::login::log_in;
 use crate::agent::perform::passing::Passing;
 use crate::agent::perform::settings::Performer;
@@ -170,7 +171,7 @@ impl Performer {
             identity_file.clone(),
             host_keys.clone(),
         );
-        Ok(Arc::new(log_in(target, Duration::ZERO).await?))
+        Ok(Arc::new(log_in(target, Patience::with_new(Duration::ZERO)).await?))
     }
 
     /// Puts raptor's program where a machine that joins looks for it first.

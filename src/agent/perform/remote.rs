@@ -83,7 +83,7 @@ impl Site {
         }
         let host: Arc<dyn Host> = Arc::new(host);
         reached.has_begun = true;
-        if !patience.is_zero() {
+        if patience.waits_for_boot() {
             progress.stage(&title, "waiting for cloud-init");
             settled(host.as_ref(), needs_sudo).await?;
         }
