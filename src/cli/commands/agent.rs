@@ -19,6 +19,8 @@ use crate::cli::exit_status::ExitStatus;
 use crate::cli::invocation::Invocation;
 use crate::cli::output::print;
 use crate::cli::output::print_json;
+use crate::compute::local::supervisor;
+use crate::compute::local::supervisor::SupervisorRecord;
 use crate::config::home::Home;
 use crate::http::client::ApiClient;
 use crate::http::client::ClientError;
@@ -137,7 +139,9 @@ pub async fn run(invocation: &Invocation, command: AgentCommand) -> Result<ExitS
                 print(&metrics::render(&families))?;
             }
         }
-        AgentCommand::Stop(arguments) => stop(&client(invocation)?, arguments.leave).await?,
+        AgentCommand::Stop(arguments) => {
+            stop(&Home::new(&invocation.home), arguments.leave).await?;
+        }
         AgentCommand::Connect => {
             let path = invocation.agent_socket();
             let failed = |error| CliError::file("reach", &path, &error);
@@ -178,23 +182,34 @@ fn read_input<T: DeserializeOwned>() -> Result<T, CliError> {
     })
 }
 
-/// Asks an agent to end and waits until it has. An agent that does not run is no error.
+/// Asks the agent of a home to end, and waits until it and its supervisor have. One that does not run
+/// is no error; one that is only starting, or that its supervisor is about to start again, is ended.
 ///
 /// # Errors
-/// It refuses, or still answers after [`STOP_TIMEOUT`].
-pub async fn stop(client: &ApiClient, leave: bool) -> Result<(), CliError> {
+/// It refuses, or has not ended after [`STOP_TIMEOUT`].
+pub async fn stop(home: &Home, leave: bool) -> Result<(), CliError> {
+    let client = ApiClient::new(&home.socket_file())?;
+    let supervisor = SupervisorRecord::read(home.root());
     match client.stop(leave).await {
-        Ok(()) | Err(ClientError::BrokenOff { .. }) => {}
-        Err(ClientError::Unreachable { .. }) => return Ok(()),
-        Err(error) => return Err(error.into()),
-    }
-    let gone = async {
-        while !matches!(client.status().await, Err(ClientError::Unreachable { .. })) {
-            tokio::time::sleep(STOP_INTERVAL).await;
+        Ok(()) | Err(ClientError::BrokenOff { .. }) => {
+            let is_silent =
+                async || matches!(client.status().await, Err(ClientError::Unreachable { .. }));
+            let is_supervised = || supervisor.is_some_and(|it| it.is_alive(home.root()));
+            let gone = async {
+                while is_supervised() || !is_silent().await {
+                    tokio::time::sleep(STOP_INTERVAL).await;
+                }
+            };
+            tokio::time::timeout(STOP_TIMEOUT, gone).await.map_err(|_| {
+                let seconds = STOP_TIMEOUT.as_secs();
+                CliError::remote(format!(
+                    "the agent has not ended {seconds} s after it was asked to"
+                ))
+            })
         }
-    };
-    tokio::time::timeout(STOP_TIMEOUT, gone).await.map_err(|_| {
-        let seconds = STOP_TIMEOUT.as_secs();
-        CliError::remote(format!("the agent still answers {seconds} s after it was asked to end"))
-    })
+        Err(ClientError::Unreachable { .. }) => supervisor::stop(home.root(), STOP_TIMEOUT)
+            .await
+            .map_err(|error| CliError::caused(Kind::User, &error)),
+        Err(error) => Err(error.into()),
+    }
 }

@@ -14,7 +14,8 @@ use crate::cli::error::CliError;
 use crate::cli::exit_status::ExitStatus;
 use crate::cli::invocation::Invocation;
 use crate::cli::output::tell;
-use crate::http::client::ApiClient;
+use crate::compute::local::supervisor;
+use crate::config::home::Home;
 use crate::provision::layout::Layout;
 use crate::provision::uninstall;
 use crate::ssh::control;
@@ -47,7 +48,7 @@ pub struct CleanArguments {}
 
 /// What is to be done.
 struct Work {
-    /// Agents to end.
+    /// The homes of agents to end.
     stop: Vec<PathBuf>,
     /// Entries of the home.
     remove: Vec<PathBuf>,
@@ -94,8 +95,8 @@ async fn run_below(invocation: &Invocation, layout: &Layout) -> Result<ExitStatu
     }
     let count = work.remove.len() + work.installed.len();
     confirm(invocation, &format!("remove these {count} entries")).await?;
-    for socket in &work.stop {
-        agent::stop(&ApiClient::new(socket)?, false).await?;
+    for home in &work.stop {
+        agent::stop(&Home::new(home), false).await?;
     }
     let left = if work.installed.is_empty() { Vec::new() } else { uninstall(layout).await? };
     if !left.is_empty() {
@@ -129,7 +130,7 @@ fn work(home: &Path, layout: &Layout) -> io::Result<Work> {
         installed.retain(is_there);
     }
     let remove = owned.filter(is_there).filter(|path| !installed.contains(path)).collect();
-    Ok(Work { stop: sockets(home)?, remove, installed })
+    Ok(Work { stop: running(home)?, remove, installed })
 }
 
 /// Takes raptor off this machine; what could not be removed.
@@ -145,24 +146,29 @@ async fn uninstall(layout: &Layout) -> Result<Vec<String>, CliError> {
 }
 
 fn text(work: &Work) -> String {
-    let stop = work.stop.iter().map(|path| format!("stop the agent at {}\n", path.display()));
+    let sockets = work.stop.iter().map(|home| Home::new(home).socket_file());
+    let stop = sockets.map(|path| format!("stop the agent at {}\n", path.display()));
     let paths = work.remove.iter().chain(&work.installed);
     stop.chain(paths.map(|path| format!("remove {}\n", path.display()))).collect()
 }
 
 fn show(invocation: &Invocation, work: &Work) -> Result<(), CliError> {
     let remove: Vec<_> = work.remove.iter().chain(&work.installed).collect();
-    invocation.print_plan(&text(work), &json!({ "stop": work.stop, "remove": remove }))
+    let stop: Vec<_> = work.stop.iter().map(|home| Home::new(home).socket_file()).collect();
+    invocation.print_plan(&text(work), &json!({ "stop": stop, "remove": remove }))
 }
 
-/// The sockets of this home's agent and of the local machines: `machines/CLUSTER/NAME`.
-fn sockets(home: &Path) -> io::Result<Vec<PathBuf>> {
+/// Those of this home and of the local machines (`machines/CLUSTER/NAME`) with an agent that answers, or
+/// that its supervisor is about to start.
+fn running(home: &Path) -> io::Result<Vec<PathBuf>> {
     let mut homes = vec![home.to_owned()];
     for cluster in folders(&home.join("machines"))? {
         homes.extend(folders(&cluster)?);
     }
-    let sockets = homes.into_iter().map(|home| home.join("agent/agent.sock"));
-    Ok(sockets.filter(|path| path.symlink_metadata().is_ok()).collect())
+    homes.retain(|home| {
+        Home::new(home).socket_file().symlink_metadata().is_ok() || supervisor::is_running(home)
+    });
+    Ok(homes)
 }
 
 fn folders(path: &Path) -> io::Result<Vec<PathBuf>> {

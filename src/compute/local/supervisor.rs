@@ -93,6 +93,12 @@ impl SupervisorRecord {
         }
     }
 
+    /// Whether any of the machine's processes has not ended.
+    #[must_use]
+    pub fn is_alive(&self, home: &Path) -> bool {
+        !self.alive(home).is_empty()
+    }
+
     fn signal(&self, alive: &[Process], signal: Signal) {
         let Some(pid) = Pid::from_raw(self.pid) else { return };
         // One that ended in between is what was wanted, so no result is looked at: whoever does not
@@ -108,14 +114,14 @@ impl SupervisorRecord {
 /// Whether any process of the machine with this home is alive.
 #[must_use]
 pub fn is_running(home: &Path) -> bool {
-    SupervisorRecord::read(home).is_some_and(|record| !record.alive(home).is_empty())
+    SupervisorRecord::read(home).is_some_and(|record| record.is_alive(home))
 }
 
 /// Ends the machine's process group: asks, waits for `patience`, and then insists.
 ///
 /// # Errors
 /// When one of its processes is alive at the end.
-pub(super) async fn stop(home: &Path, patience: Duration) -> Result<(), Cause> {
+pub async fn stop(home: &Path, patience: Duration) -> Result<(), Cause> {
     let Some(record) = SupervisorRecord::read(home) else { return Ok(()) };
     for (signal, timeout) in [(Signal::TERM, patience), (Signal::KILL, KILL_TIMEOUT)] {
         let deadline = Instant::now() + timeout;

@@ -190,6 +190,23 @@ fn starts_wait_for_whoever_has_the_home() {
 
 #[test]
 #[ignore = "end to end: run by ./runtests.sh"]
+fn who_is_stopped_has_ended_and_is_not_started_again() {
+    let sandbox = Sandbox::new();
+    sandbox.spawn(2);
+    for (name, dies_first) in [("local-1", false), ("local-2", true)] {
+        let home = sandbox.machine(name).to_str().unwrap().to_owned();
+        if dies_first {
+            // Its supervisor pauses before it starts it again.
+            sandbox.agent(name, "run").unwrap().kill();
+        }
+        sandbox.raptor(["--home", &home, "agent", "stop"]).success();
+        let left = sandbox.processes_with(&[&home]);
+        assert!(left.is_empty(), "{left:?}");
+    }
+}
+
+#[test]
+#[ignore = "end to end: run by ./runtests.sh"]
 fn a_torn_log_is_cut_and_said() {
     let sandbox = Sandbox::new();
     sandbox.spawn(2);
