@@ -46,7 +46,7 @@ fn destroy_all_leaves_nothing() {
 fn destroy_takes_any_member_also_the_one_that_answers() {
     let sandbox = Sandbox::new();
     // Some of them have heard of nobody but the one that goes: it tells them before it does.
-    sandbox.spawn(4);
+    sandbox.raptor(["spawn", "--count", "4"]).success();
     let status = || sandbox.raptor(["status", "-o", "json"]).success().stdout_json();
     for left in [3, 2] {
         let answering = text(&status()["name"]);

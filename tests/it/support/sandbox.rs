@@ -128,10 +128,14 @@ impl Sandbox {
         })
     }
 
-    /// A cluster of local machines, all alive; its members.
+    /// A cluster of local machines, all alive, of which each knows all the others; its members.
     pub fn spawn(&self, count: usize) -> Vec<Value> {
         self.raptor(["spawn", "--count", &count.to_string()]).success();
-        self.wait_for_alive(count)
+        let members = self.wait_for_alive(count);
+        for member in &members {
+            self.wait_for_view(member["name"].as_str().unwrap(), count);
+        }
+        members
     }
 
     /// The home folder of the local machine `name`: `machines/CLUSTER_ID/NAME` below the user's.
