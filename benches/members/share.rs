@@ -1,8 +1,8 @@
 //! The members that one core simulates.
 //!
-//! A packet travels for a millisecond at least, so what happens within one of them at one member is no
-//! other's business until it is over: all shares do the same millisecond at a time, each its own members,
-//! and then take what the others posted. What is due in a millisecond is done in an order that follows
+//! A packet travels for a step at least, so what happens within one of them at one member is no
+//! other's business until it is over: all shares do the same step at a time, each its own members,
+//! and then take what the others posted. What is due in a step is done in an order that follows
 //! from when it is due, for whom it is and who sent it, and every member draws its packets' delays itself:
 //! nothing depends on which core was faster, nor on how many there are.
 
@@ -23,10 +23,13 @@ use raptor::model::identity::NodeId;
 use raptor::model::time::Moment;
 
 /// One-way delays.
-const DELAY_MS: std::ops::Range<u64> = 1..40;
+const DELAY_MS: std::ops::Range<u64> = STEP_MS..40;
 
-/// Milliseconds ahead for which there is a slot; what is due later waits in the last and is then put off.
-const SLOTS: u64 = 1 << 13;
+/// How long all members are left to themselves. The longer, the more evenly the shares are busy.
+const STEP_MS: u64 = 10;
+
+/// Steps ahead for which there is a slot; what is due later waits in the last and is then put off.
+const SLOTS: u64 = 1 << 10;
 
 /// Looks at another share's clock, some 20 us, before the core is given to whoever else wants it: such a
 /// share is as a rule one whose core was taken away.
@@ -53,9 +56,10 @@ struct Event {
 }
 
 impl Ord for Event {
-    /// The greatest comes first out of a heap, so the earliest is the greatest.
+    /// The greatest comes first out of a heap, so the earliest is the greatest. Of what is due in a step,
+    /// all that one member is to do comes together, while its knowledge is in the core's cache.
     fn cmp(&self, other: &Self) -> Ordering {
-        let key = |event: &Self| (event.due, event.to, event.from, event.sequence);
+        let key = |event: &Self| (event.to, event.due, event.from, event.sequence);
         key(other).cmp(&key(self))
     }
 }
@@ -76,7 +80,7 @@ pub(crate) struct Post {
     numbers: HashMap<NodeId, usize>,
     /// What was sent to the members of each share by members of others.
     boxes: Vec<Mutex<Vec<Event>>>,
-    /// The millisecond that each share is in.
+    /// The step that each share is in.
     clocks: Vec<Clock>,
 }
 
@@ -98,11 +102,11 @@ impl Post {
         self.numbers[&id]
     }
 
-    /// Returns when no share is before `milli` any more.
-    fn wait_for_all(&self, milli: u64) {
+    /// Returns when no share is before `step` any more.
+    fn wait_for_all(&self, step: u64) {
         for clock in &self.clocks {
             let mut spins = 0;
-            while clock.0.load(Acquire) < milli {
+            while clock.0.load(Acquire) < step {
                 spins += 1;
                 if spins < SPINS {
                     std::hint::spin_loop();
@@ -124,17 +128,17 @@ struct Member {
 pub(crate) struct Share {
     number: usize,
     members: Vec<Member>,
-    /// What is due in each millisecond.
+    /// What is due in each step.
     slots: Vec<Vec<Event>>,
-    /// What is due in this millisecond.
+    /// What is due in this step.
     present: BinaryHeap<Event>,
-    /// The millisecond that it is, or the next when none is.
-    milli: u64,
+    /// The step that it is, or the next when none is.
+    step: u64,
     pub(crate) delivered: u64,
 }
 
-fn millis(moment: Moment) -> u64 {
-    u64::try_from(moment.elapsed().as_millis()).unwrap()
+fn step(moment: Moment) -> u64 {
+    u64::try_from(moment.elapsed().as_millis()).unwrap() / STEP_MS
 }
 
 impl Share {
@@ -144,7 +148,7 @@ impl Share {
             members: Vec::new(),
             slots: (0..SLOTS).map(|_| Vec::new()).collect(),
             present: BinaryHeap::new(),
-            milli: 0,
+            step: 0,
             delivered: 0,
         }
     }
@@ -165,28 +169,28 @@ impl Share {
     }
 
     pub(crate) fn run(&mut self, post: &Post, from: Moment, until: Moment) {
-        for milli in millis(from)..millis(until) {
-            post.wait_for_all(milli);
-            self.milli = milli;
+        for step in step(from)..step(until) {
+            post.wait_for_all(step);
+            self.step = step;
             let sent = std::mem::take(&mut *post.boxes[self.number].lock().unwrap());
             for event in sent {
                 self.plan(event);
             }
-            self.present.extend(self.slots[slot(milli)].drain(..));
+            self.present.extend(self.slots[slot(step)].drain(..));
             while let Some(event) = self.present.pop() {
                 self.handle(post, event);
             }
-            post.clocks[self.number].0.store(milli + 1, Release);
+            post.clocks[self.number].0.store(step + 1, Release);
         }
-        self.milli = millis(until);
+        self.step = step(until);
     }
 
     fn plan(&mut self, event: Event) {
-        let due = millis(event.due);
-        if due <= self.milli {
+        let due = step(event.due);
+        if due <= self.step {
             self.present.push(event);
         } else {
-            self.slots[slot(due.min(self.milli + SLOTS - 1))].push(event);
+            self.slots[slot(due.min(self.step + SLOTS - 1))].push(event);
         }
     }
 
@@ -204,7 +208,7 @@ impl Share {
     }
 
     fn handle(&mut self, post: &Post, event: Event) {
-        if millis(event.due) > self.milli {
+        if step(event.due) > self.step {
             self.plan(event);
             return;
         }
@@ -268,6 +272,6 @@ impl Share {
     }
 }
 
-fn slot(milli: u64) -> usize {
-    usize::try_from(milli % SLOTS).unwrap()
+fn slot(step: u64) -> usize {
+    usize::try_from(step % SLOTS).unwrap()
 }

@@ -78,7 +78,7 @@ impl World {
         Timestamp::from_millis(EPOCH_MILLIS + millis)
     }
 
-    /// Lets whole milliseconds pass.
+    /// Lets whole steps pass.
     pub(crate) fn run(&mut self, time: Duration) {
         let (post, from, until) = (&self.post, self.now, self.now + time);
         std::thread::scope(|scope| {
