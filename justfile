@@ -29,3 +29,9 @@ dist:
 # measurements, each beside its floor: `just bench` runs all, `just bench startup` one
 bench name="":
     cargo bench --locked {{ if name == "" { "" } else { "--bench " + name } }}
+
+# the long runs of simulations: fleets from many seeds, and a thousand members for an hour
+simulate seeds="100000":
+    RAPTOR_SIM_SEEDS={{seeds}} cargo test --locked --profile simulation --test it -- \
+        sim::the_fleet_comes_back_and_keeps_its_secrets_whatever_happens
+    cargo bench --locked --profile simulation --bench members
