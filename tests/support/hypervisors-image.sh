@@ -71,5 +71,6 @@ here=$(cd "$(dirname "$0")" && pwd)
 command -v docker >/dev/null || fail "docker is missing: run docker.sh start first"
 hash=$(cat "$here/hypervisors-image.sh" "$here/hypervisors-furnish.sh" "$here/machine-image.sh" | sha256sum | cut -c 1-12)
 image=raptor-test-hypervisors:$hash
-if [ "${1:-}" = --force ] || ! docker image inspect "$image" >/dev/null 2>&1; then build; fi
+# What its programs say is no part of the answer.
+if [ "${1:-}" = --force ] || ! docker image inspect "$image" >/dev/null 2>&1; then build >&2; fi
 echo "$image"
