@@ -77,8 +77,7 @@ const CONTAINER_ROUNDS: usize = 5;
 
 fn containers() {
     let rounds = CONTAINER_ROUNDS;
-    let mut by_hand = Vec::new();
-    let (mut missed, mut failed) = ((Vec::new(), Vec::new()), (Vec::new(), Vec::new()));
+    let (mut by_hand, mut losses) = (Vec::new(), Vec::new());
     // In turns, so that whatever else the computer does meets both.
     for _ in 0..rounds {
         let user = user_of_containers();
@@ -87,22 +86,21 @@ fn containers() {
         drop(user);
         let user = user_of_containers();
         spawn_containers(&user, 5);
-        let lost = lose_four(&user);
-        missed.0.push(lost.missed);
-        missed.1.push(lost.replaced.saturating_sub(lost.missed));
-        failed.0.push(lost.failed);
-        failed.1.push(lost.replaced.saturating_sub(lost.failed));
+        losses.push(lose_four(&user));
     }
-    print("4 of 5 docker dead: until none is alive", &Samples::from(missed.0));
-    print("  from then on to five alive", &Samples::from(missed.1));
-    print("4 of 5 docker dead: until all failed", &Samples::from(failed.0));
+    let of =
+        |time: fn(&Lost) -> Duration| Samples::from(losses.iter().map(time).collect::<Vec<_>>());
+    print("4 of 5 docker dead: until none is alive", &of(|lost| lost.missed));
+    print("  from then on to five alive", &of(|lost| lost.replaced.saturating_sub(lost.missed)));
+    print("4 of 5 docker dead: until all failed", &of(|lost| lost.failed));
+    let replaced = of(|lost| lost.replaced.saturating_sub(lost.failed));
     let floor = ("spawn --count 4 by hand", &Samples::from(by_hand));
-    print_beside("  from then on to five alive", &Samples::from(failed.1), floor, Aim::Ratio(1.5));
+    print_beside("  from then on to five alive", &replaced, floor, Aim::Ratio(1.5));
 }
 
 /// Makes `count` more, and waits until all that were ever made live.
 fn spawn_containers(user: &User, count: usize) {
-    let before = names(user, "alive").len();
+    let before = names(user, &["alive"]).len();
     let words = ["spawn", "--compute-type", "docker", "--count", &count.to_string()];
     run(&mut user.raptor(&words));
     until(LIMIT, "all alive", || user.sees_alive(before + count));
@@ -162,23 +160,26 @@ fn lose_four(user: &User) -> Lost {
     let is_dead = |name: &String| dead.contains(&name.as_str());
     docker(&[&["kill"][..], &ids].concat());
     let start = std::time::Instant::now();
-    let are_seen = |status| names(user, status).iter().any(is_dead);
-    until(LIMIT, "none alive", || !are_seen("alive"));
+    let are_seen = |statuses: &[&str]| names(user, statuses).iter().any(is_dead);
+    until(LIMIT, "none alive", || !are_seen(&["alive"]));
     let missed = start.elapsed();
-    until(LIMIT, "all failed", || !are_seen("alive") && !are_seen("suspect"));
+    until(LIMIT, "all failed", || !are_seen(&["alive", "suspect"]));
     let failed = start.elapsed();
     until(LIMIT, "five again", || {
-        let alive = names(user, "alive");
+        let alive = names(user, &["alive"]);
         alive.len() == 5 && !alive.iter().any(is_dead)
     });
     Lost { missed, failed, replaced: start.elapsed() }
 }
 
-/// Names of the members of a status, as the command line tells them.
-fn names(user: &User, status: &str) -> Vec<String> {
+/// Names of the members of some statuses, as the command line tells them.
+fn names(user: &User, statuses: &[&str]) -> Vec<String> {
     let output = user.raptor(&["members", "-o", "json"]).output().unwrap();
     let members: Vec<serde_json::Value> =
         serde_json::from_slice(&output.stdout).unwrap_or_default();
-    let those = members.iter().filter(|member| member["status"] == status);
+    let is_meant = |member: &&serde_json::Value| {
+        member["status"].as_str().is_some_and(|status| statuses.contains(&status))
+    };
+    let those = members.iter().filter(is_meant);
     those.filter_map(|member| Some(member["name"].as_str()?.to_owned())).collect()
 }

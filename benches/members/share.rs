@@ -3,7 +3,7 @@
 //! A packet travels for a step at least, so what happens within one of them at one member is no
 //! other's business until it is over: all shares do the same step at a time, each its own members,
 //! and then take what the others posted. What is due in a step is done in an order that follows
-//! from when it is due, for whom it is and who sent it, and every member draws its packets' delays itself:
+//! from for whom it is, when it is due and who sent it, and every member draws its packets' delays itself:
 //! nothing depends on which core was faster, nor on how many there are.
 
 use std::cmp::Ordering;

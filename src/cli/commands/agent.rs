@@ -191,25 +191,21 @@ pub async fn stop(home: &Home, leave: bool) -> Result<(), CliError> {
     let client = ApiClient::new(&home.socket_file())?;
     let supervisor = SupervisorRecord::read(home.root());
     match client.stop(leave).await {
-        Ok(()) | Err(ClientError::BrokenOff { .. }) => {
-            let is_silent =
-                async || matches!(client.status().await, Err(ClientError::Unreachable { .. }));
-            let is_supervised = || supervisor.is_some_and(|it| it.is_alive(home.root()));
-            let gone = async {
-                while is_supervised() || !is_silent().await {
-                    tokio::time::sleep(STOP_INTERVAL).await;
-                }
-            };
-            tokio::time::timeout(STOP_TIMEOUT, gone).await.map_err(|_| {
-                let seconds = STOP_TIMEOUT.as_secs();
-                CliError::remote(format!(
-                    "the agent has not ended {seconds} s after it was asked to"
-                ))
-            })
+        Ok(()) | Err(ClientError::BrokenOff { .. }) => {}
+        Err(ClientError::Unreachable { .. }) => {
+            let stopped = supervisor::stop(home.root(), STOP_TIMEOUT).await;
+            return stopped.map_err(|error| CliError::caused(Kind::User, &error));
         }
-        Err(ClientError::Unreachable { .. }) => supervisor::stop(home.root(), STOP_TIMEOUT)
-            .await
-            .map_err(|error| CliError::caused(Kind::User, &error)),
-        Err(error) => Err(error.into()),
+        Err(error) => return Err(error.into()),
     }
+    let is_silent = async || matches!(client.status().await, Err(ClientError::Unreachable { .. }));
+    let gone = async {
+        while supervisor.is_some_and(|it| it.is_alive(home.root())) || !is_silent().await {
+            tokio::time::sleep(STOP_INTERVAL).await;
+        }
+    };
+    tokio::time::timeout(STOP_TIMEOUT, gone).await.map_err(|_| {
+        let seconds = STOP_TIMEOUT.as_secs();
+        CliError::remote(format!("the agent has not ended {seconds} s after it was asked to"))
+    })
 }

@@ -49,7 +49,7 @@ pub struct CleanArguments {}
 /// What is to be done.
 struct Work {
     /// The homes of agents to end.
-    stop: Vec<PathBuf>,
+    stop: Vec<Home>,
     /// Entries of the home.
     remove: Vec<PathBuf>,
     /// What taking this machine over put there.
@@ -96,7 +96,7 @@ async fn run_below(invocation: &Invocation, layout: &Layout) -> Result<ExitStatu
     let count = work.remove.len() + work.installed.len();
     confirm(invocation, &format!("remove these {count} entries")).await?;
     for home in &work.stop {
-        agent::stop(&Home::new(home), false).await?;
+        agent::stop(home, false).await?;
     }
     let left = if work.installed.is_empty() { Vec::new() } else { uninstall(layout).await? };
     if !left.is_empty() {
@@ -146,29 +146,32 @@ async fn uninstall(layout: &Layout) -> Result<Vec<String>, CliError> {
 }
 
 fn text(work: &Work) -> String {
-    let sockets = work.stop.iter().map(|home| Home::new(home).socket_file());
-    let stop = sockets.map(|path| format!("stop the agent at {}\n", path.display()));
+    let stop = work
+        .stop
+        .iter()
+        .map(Home::socket_file)
+        .map(|path| format!("stop the agent at {}\n", path.display()));
     let paths = work.remove.iter().chain(&work.installed);
     stop.chain(paths.map(|path| format!("remove {}\n", path.display()))).collect()
 }
 
 fn show(invocation: &Invocation, work: &Work) -> Result<(), CliError> {
     let remove: Vec<_> = work.remove.iter().chain(&work.installed).collect();
-    let stop: Vec<_> = work.stop.iter().map(|home| Home::new(home).socket_file()).collect();
+    let stop: Vec<_> = work.stop.iter().map(Home::socket_file).collect();
     invocation.print_plan(&text(work), &json!({ "stop": stop, "remove": remove }))
 }
 
 /// Those of this home and of the local machines (`machines/CLUSTER/NAME`) with an agent that answers, or
 /// that its supervisor is about to start.
-fn running(home: &Path) -> io::Result<Vec<PathBuf>> {
+fn running(home: &Path) -> io::Result<Vec<Home>> {
     let mut homes = vec![home.to_owned()];
     for cluster in folders(&home.join("machines"))? {
         homes.extend(folders(&cluster)?);
     }
-    homes.retain(|home| {
-        Home::new(home).socket_file().symlink_metadata().is_ok() || supervisor::is_running(home)
-    });
-    Ok(homes)
+    let runs = |home: &Home| {
+        home.socket_file().symlink_metadata().is_ok() || supervisor::is_running(home.root())
+    };
+    Ok(homes.into_iter().map(Home::new).filter(runs).collect())
 }
 
 fn folders(path: &Path) -> io::Result<Vec<PathBuf>> {
