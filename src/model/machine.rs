@@ -144,13 +144,14 @@ pub struct MachineRecord {
     /// When it was wished for.
     pub created_at: Timestamp,
     /// The back-end's id, once there is a machine.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub machine: Option<String>,
     /// How to get onto it, once known.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub access: Option<Access>,
-    /// Its key, once its agent has one.
-    #[serde(default)]
+    /// Its key, once its agent has one. Like all that is not known yet it is not written at all:
+    /// who takes a machine up of which it has not heard must not overwrite what others know of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node: Option<NodeId>,
     /// What the members do about it.
     #[serde(flatten)]

@@ -32,6 +32,7 @@ use crate::agent::perform::job::Origin;
 use crate::agent::perform::job::Outcome;
 use crate::agent::perform::local;
 use crate::agent::perform::local::AtWork;
+use crate::agent::perform::lost::LocalProcesses;
 use crate::agent::perform::remote::Entry;
 use crate::agent::perform::seen::wait_while_others_come;
 use crate::config::home::Home;
@@ -238,18 +239,25 @@ impl Site {
             }
         }
         progress.stage(name, "starting its agent");
+        let processes = LocalProcesses::of(&home);
         let log_start = local::start(&home).map_err(failed)?;
-        let way = Way::Local { home: home.clone(), log_start };
-        let opened = self.performer.doors().open(way).await;
-        let door = opened.map_err(|error| {
-            let log = home.log_file().display().to_string();
-            Failure::at("reach its agent", chain(&error)).with_hint(format!("its log is {log}"))
-        })?;
-        if let Some(bootstrap) = untold {
-            let introduced = door.introduce(bootstrap).await;
-            introduced.map_err(|error| Failure::at("introduce the members", chain(&error)))?;
+        let entered = async {
+            let way = Way::Local { home: home.clone(), log_start };
+            let opened = self.performer.doors().open(way).await;
+            let door = opened.map_err(|error| {
+                let log = home.log_file().display().to_string();
+                Failure::at("reach its agent", chain(&error)).with_hint(format!("its log is {log}"))
+            })?;
+            if let Some(bootstrap) = untold {
+                let introduced = door.introduce(bootstrap).await;
+                introduced.map_err(|error| Failure::at("introduce the members", chain(&error)))?;
+            }
+            self.joined(job, reply.node_id, reached.founds().then_some(door), reached).await
+        };
+        tokio::select! {
+            entered = entered => entered,
+            failure = processes.ended() => Err(failure),
         }
-        self.joined(job, reply.node_id, reached.founds().then_some(door), reached).await
     }
 
     /// The agent answers: the document is told, and the members are waited for.

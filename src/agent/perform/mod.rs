@@ -11,6 +11,7 @@ pub mod job;
 pub mod keys;
 pub mod local;
 mod login;
+mod lost;
 pub mod make;
 mod modules;
 mod package;

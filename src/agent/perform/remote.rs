@@ -28,6 +28,7 @@ use crate::agent::perform::job::MachineJob;
 use crate::agent::perform::job::Origin;
 use crate::agent::perform::login::log_in;
 use crate::agent::perform::login::settled;
+use crate::agent::perform::lost::out_of_reach;
 use crate::agent::perform::make::Reached;
 use crate::agent::perform::make::admission;
 use crate::agent::perform::make::admit;
@@ -313,6 +314,7 @@ impl Gate<'_> {
         tokio::select! {
             seen = self.site.joined(self.job, reply.node_id, door, &named) => seen,
             () = self.introduce(reply), if !founds => Ok(()),
+            failure = out_of_reach(self.host.as_ref()) => Err(failure),
         }
     }
 

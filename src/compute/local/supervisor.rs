@@ -96,7 +96,8 @@ impl SupervisorRecord {
     /// Whether any of the machine's processes has not ended.
     #[must_use]
     pub fn is_alive(&self, home: &Path) -> bool {
-        !self.alive(home).is_empty()
+        // Who asks again and again asks for one process in most cases, not for all there are.
+        self.leader().is_some_and(|leader| !leader.ended) || !self.alive(home).is_empty()
     }
 
     fn signal(&self, alive: &[Process], signal: Signal) {

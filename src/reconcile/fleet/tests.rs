@@ -340,6 +340,7 @@ fn what_a_person_did_is_respected() {
     assert!(by_hand(601).lines()[0].starts_with("retire local-7"));
 }
 
+mod adoption;
 mod endings;
 mod suspects;
 mod visits;

@@ -33,8 +33,12 @@ impl World {
             if !self.weather.is_bad {
                 self.person_prunes(who);
             }
+            // Nor does a person go on when all the others have come to be on their way out meanwhile.
+            let is_safe = !self.weather.is_bad || !self.secure().is_empty();
             if let Some(intent) = self.to_destroy.first().copied() {
-                self.person_destroys(who, run, intent);
+                if is_safe {
+                    self.person_destroys(who, run, intent);
+                }
             } else if self.weather.is_bad {
                 match self.random.random_range(0..10) {
                     0..3 => self.person_scales(who, run),
