@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use rand::RngExt;
 use raptor::config::document::blob::Blob;
+use raptor::model::identity::NodeId;
 use raptor::model::machine::IntentId;
 use raptor::model::member::Status;
 use raptor::reconcile::fleet::executor::Outcome;
@@ -34,7 +35,7 @@ impl World {
                 self.person_prunes(who);
             }
             // Nor does a person go on when all the others have come to be on their way out meanwhile.
-            let is_safe = !self.weather.is_bad || !self.secure().is_empty();
+            let is_safe = !self.weather.is_bad || !self.settled().is_empty();
             if let Some(intent) = self.to_destroy.first().copied() {
                 if is_safe {
                     self.person_destroys(who, run, intent);
@@ -78,7 +79,7 @@ impl World {
         let Some(agent) = &mut self.machines[who].agent else { return };
         let records: Vec<IntentId> = agent.records().machines.keys().copied().collect();
         // Who takes away all that could rebuild the rest has ended the cluster.
-        if records.len() < 2 || self.secure().len() < 3 {
+        if records.len() < 2 || self.secure().len() < 3 || self.settled().len() < 2 {
             return;
         }
         let intent = records[self.random.random_range(0..records.len())];
@@ -151,12 +152,13 @@ impl World {
             return;
         }
         let records = agent.records().machines.clone();
+        let answers = |node: NodeId| {
+            matches!(agent.gossip.status(node), Some(Status::Alive | Status::Suspect))
+        };
         for (intent, record) in records {
-            let Some(node) = record.node.filter(|_| record.upkeep.lease.is_none()) else {
-                continue;
-            };
-            let answers = [Some(Status::Alive), Some(Status::Suspect)];
-            if !answers.contains(&agent.gossip.status(node)) {
+            let is_being_made =
+                record.upkeep.lease.as_ref().is_some_and(|lease| answers(lease.holder));
+            if !is_being_made && record.node.is_some_and(|node| !answers(node)) {
                 self.to_destroy.insert(intent);
             }
         }

@@ -77,22 +77,41 @@ impl World {
     /// them away.
     pub fn secure(&mut self) -> Vec<usize> {
         let mut doomed = BTreeSet::new();
+        let mut going = self.to_destroy.clone();
+        going.extend(self.going.iter().filter(|(_, asking)| **asking > 0).map(|(tag, _)| *tag));
         for who in self.running() {
             let Some(agent) = &mut self.machines[who].agent else { continue };
             let records = agent.records();
             doomed.extend(records.evicted.iter().copied());
-            for (intent, record) in &records.machines {
-                if record.upkeep.retire.is_some() || self.to_destroy.contains(intent) {
-                    doomed.extend(record.node);
-                }
-            }
+            going.extend(records.tombstones.keys().copied());
+            let ending = records.machines.iter().filter(|(_, it)| it.upkeep.ending().is_some());
+            going.extend(ending.map(|(intent, _)| *intent));
         }
-        let is_going = |tag: &IntentId| self.going.get(tag).is_some_and(|asking| *asking > 0);
+        let places = self.places(&going);
+        let is_safe =
+            |who: &usize| !places.contains(who) && !doomed.contains(&self.machines[*who].id());
+        self.running().into_iter().filter(is_safe).collect()
+    }
+
+    /// Of those that could rebuild the rest the ones whose makers have let go of them: a maker that
+    /// does not see its newcomer takes it away again.
+    pub fn settled(&mut self) -> Vec<usize> {
+        let mut coming = BTreeSet::new();
+        for who in self.running() {
+            let Some(agent) = &mut self.machines[who].agent else { continue };
+            let records = agent.records().machines.iter();
+            let leased = records.filter(|(_, record)| record.upkeep.lease.is_some());
+            coming.extend(leased.map(|(intent, _)| *intent));
+        }
+        let places = self.places(&coming);
+        self.secure().into_iter().filter(|who| !places.contains(who)).collect()
+    }
+
+    /// Where the machines of these wishes are.
+    fn places(&self, intents: &BTreeSet<IntentId>) -> BTreeSet<usize> {
         let instances = self.back_end.instances.values();
-        let going = instances.filter(|instance| instance.tag.as_ref().is_some_and(is_going));
-        let going: BTreeSet<usize> = going.map(|instance| instance.place).collect();
-        let running = self.running().into_iter().filter(|who| !going.contains(who));
-        running.filter(|who| !doomed.contains(&self.machines[*who].id())).collect()
+        let meant = |tag: &Option<IntentId>| tag.as_ref().is_some_and(|tag| intents.contains(tag));
+        instances.filter(|it| meant(&it.tag)).map(|it| it.place).collect()
     }
 
     fn any_running(&mut self) -> Option<usize> {
