@@ -1,5 +1,6 @@
 //! People who type at the same time.
 
+use std::collections::BTreeSet;
 use std::collections::VecDeque;
 
 use rand::RngExt;
@@ -34,12 +35,8 @@ impl World {
             if !self.weather.is_bad {
                 self.person_prunes(who);
             }
-            // Nor does a person go on when all the others have come to be on their way out meanwhile.
-            let is_safe = !self.weather.is_bad || !self.settled().is_empty();
             if let Some(intent) = self.to_destroy.first().copied() {
-                if is_safe {
-                    self.person_destroys(who, run, intent);
-                }
+                self.person_destroys(who, run, intent);
             } else if self.weather.is_bad {
                 match self.random.random_range(0..10) {
                     0..3 => self.person_scales(who, run),
@@ -79,7 +76,7 @@ impl World {
         let Some(agent) = &mut self.machines[who].agent else { return };
         let records: Vec<IntentId> = agent.records().machines.keys().copied().collect();
         // Who takes away all that could rebuild the rest has ended the cluster.
-        if records.len() < 2 || self.secure().len() < 3 || self.settled().len() < 2 {
+        if records.len() < 2 || self.secure().len() < 3 {
             return;
         }
         let intent = records[self.random.random_range(0..records.len())];
@@ -108,6 +105,9 @@ impl World {
             }
             return;
         }
+        if self.would_end_the_cluster(intent) {
+            return;
+        }
         self.tell(|| format!("a person at {who} destroys {intent}"));
         let mut steps: VecDeque<Step> =
             record.node.map(|node| Step::Evict { node }).into_iter().collect();
@@ -115,6 +115,14 @@ impl World {
         let reason = "a person destroyed it";
         steps.push_back(Step::Write(Edits::bury(intent, &record, reason, false, wall)));
         self.next_step(who, run, Chain { intent, steps, destroys: true });
+    }
+
+    /// Whether nobody else is sure to stay when a machine that runs goes: both sides of a cut may
+    /// take each other away (docs/recovery.md). A person waits until the members have sorted it out.
+    fn would_end_the_cluster(&mut self, intent: IntentId) -> bool {
+        let places = self.places(&BTreeSet::from([intent]));
+        places.iter().any(|place| self.machines[*place].agent.is_some())
+            && self.settled().iter().all(|other| places.contains(other))
     }
 
     /// Whether any agent knows of a machine.

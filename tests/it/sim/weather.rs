@@ -108,7 +108,7 @@ impl World {
     }
 
     /// Where the machines of these wishes are.
-    fn places(&self, intents: &BTreeSet<IntentId>) -> BTreeSet<usize> {
+    pub fn places(&self, intents: &BTreeSet<IntentId>) -> BTreeSet<usize> {
         let instances = self.back_end.instances.values();
         let meant = |tag: &Option<IntentId>| tag.as_ref().is_some_and(|tag| intents.contains(tag));
         instances.filter(|it| meant(&it.tag)).map(|it| it.place).collect()
