@@ -76,25 +76,12 @@ impl World {
     /// Those that could rebuild the rest: they run, and nobody, person or member, is about to take
     /// them away.
     pub fn secure(&mut self) -> Vec<usize> {
-        let mut doomed = BTreeSet::new();
-        let mut going = self.to_destroy.clone();
-        going.extend(self.going.iter().filter(|(_, asking)| **asking > 0).map(|(tag, _)| *tag));
-        for who in self.running() {
-            let Some(agent) = &mut self.machines[who].agent else { continue };
-            let records = agent.records();
-            doomed.extend(records.evicted.iter().copied());
-            going.extend(records.tombstones.keys().copied());
-            let ending = records.machines.iter().filter(|(_, it)| it.upkeep.ending().is_some());
-            going.extend(ending.map(|(intent, _)| *intent));
-        }
-        let places = self.places(&going);
-        let is_safe =
-            |who: &usize| !places.contains(who) && !doomed.contains(&self.machines[*who].id());
-        self.running().into_iter().filter(is_safe).collect()
+        let places = self.places(&self.to_destroy);
+        self.staying().into_iter().filter(|who| !places.contains(who)).collect()
     }
 
-    /// Of those that could rebuild the rest the ones whose makers have let go of them: a maker that
-    /// does not see its newcomer takes it away again.
+    /// Those that run, whose makers have let go of them, and of which nobody has begun to take them
+    /// away: a maker that does not see its newcomer does.
     pub fn settled(&mut self) -> Vec<usize> {
         let mut coming = BTreeSet::new();
         for who in self.running() {
@@ -104,7 +91,26 @@ impl World {
             coming.extend(leased.map(|(intent, _)| *intent));
         }
         let places = self.places(&coming);
-        self.secure().into_iter().filter(|who| !places.contains(who)).collect()
+        self.staying().into_iter().filter(|who| !places.contains(who)).collect()
+    }
+
+    /// Those that run, and of which nobody has begun to take them away.
+    fn staying(&mut self) -> Vec<usize> {
+        let mut doomed = BTreeSet::new();
+        let asked = self.going.iter().filter(|(_, asking)| **asking > 0);
+        let mut going: BTreeSet<IntentId> = asked.map(|(intent, _)| *intent).collect();
+        for who in self.running() {
+            let Some(agent) = &mut self.machines[who].agent else { continue };
+            let records = agent.records();
+            doomed.extend(records.evicted.iter().copied());
+            going.extend(records.tombstones.keys().copied());
+            let ending = records.machines.iter().filter(|(_, it)| it.upkeep.ending().is_some());
+            going.extend(ending.map(|(intent, _)| *intent));
+        }
+        let places = self.places(&going);
+        let stays =
+            |who: &usize| !places.contains(who) && !doomed.contains(&self.machines[*who].id());
+        self.running().into_iter().filter(stays).collect()
     }
 
     /// Where the machines of these wishes are.
