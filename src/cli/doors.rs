@@ -1,10 +1,5 @@
 //! The API's client as the door that performed plans go through.
 
-use std::fs::File;
-use std::io::Read;
-use std::io::Seek;
-use std::io::SeekFrom;
-use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +16,7 @@ use crate::agent::perform::door::Door;
 use crate::agent::perform::door::DoorError;
 use crate::agent::perform::door::Doors;
 use crate::agent::perform::door::Way;
+use crate::agent::perform::local::fault_in;
 use crate::cli::bridge::BridgeListener;
 use crate::cli::bridge::HostBridge;
 use crate::http::client::ApiClient;
@@ -35,9 +31,6 @@ const OPEN_TIMEOUT: Duration = Duration::from_secs(120);
 /// How long an agent that said why it does not start may take until it does: its supervisor tries
 /// again, and what stood in the way may have been its predecessor.
 const FAULT_PATIENCE: Duration = Duration::from_secs(2);
-
-/// Most that is read of its words.
-const FAULT_LENGTH_MAX: u64 = 64 * 1024;
 
 /// How often it is asked.
 const OPEN_INTERVAL: Duration = Duration::from_millis(10);
@@ -151,18 +144,10 @@ async fn wait_until_ready(
     }
 }
 
-/// Why an agent does not start, by its own word.
-fn fault_in(log: &Path, start: u64) -> Option<String> {
-    let mut file = File::open(log).ok()?;
-    file.seek(SeekFrom::Start(start)).ok()?;
-    let mut text = String::new();
-    file.take(FAULT_LENGTH_MAX).read_to_string(&mut text).ok()?;
-    let fault = text.lines().find_map(|line| line.strip_prefix("error: "))?;
-    Some(format!("it does not start: {fault}"))
-}
-
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     #[tokio::test]

@@ -1,8 +1,13 @@
 //! Machines that are process groups on this computer: their agents are started right here.
 
+use std::fs::File;
 use std::fs::OpenOptions;
+use std::io::Read;
+use std::io::Seek;
+use std::io::SeekFrom;
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::Command;
 use std::process::Stdio;
 
@@ -16,6 +21,9 @@ use crate::agent::machine_file::InitRequest;
 use crate::agent::supervise::rotate_log;
 use crate::config::home::Home;
 use crate::model::name::Name;
+
+/// Most that is read of what an agent says of its start, in bytes.
+const FAULT_LENGTH_MAX: u64 = 64 * 1024;
 
 /// A local machine's step that failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -82,6 +90,17 @@ pub fn start(home: &Home) -> Result<u64, LocalError> {
     command.args(["agent", "supervise"]);
     run_apart(command, step)?;
     Ok(log_start)
+}
+
+/// Why an agent does not start, by its own word in its log from `start` on.
+#[must_use]
+pub fn fault_in(log: &Path, start: u64) -> Option<String> {
+    let mut file = File::open(log).ok()?;
+    file.seek(SeekFrom::Start(start)).ok()?;
+    let mut text = String::new();
+    file.take(FAULT_LENGTH_MAX).read_to_string(&mut text).ok()?;
+    let fault = text.lines().find_map(|line| line.strip_prefix("error: "))?;
+    Some(format!("it does not start: {fault}"))
 }
 
 /// Has the machine `name`, whose agent runs in `own`, destroyed by a process of its own: what

@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use crate::agent::error::chain;
 use crate::agent::perform::job::Failure;
+use crate::agent::perform::local;
+use crate::agent::perform::local::LocalError;
+use crate::agent::perform::local::fault_in;
 use crate::compute::local::supervisor::SupervisorRecord;
 use crate::config::home::Home;
 use crate::ssh::host::Command;
@@ -18,20 +21,23 @@ const REMOTE_INTERVAL: Duration = Duration::from_secs(3);
 /// How often in a row it may fail to be.
 const MISSES_MAX: u32 = 2;
 
-/// The processes of a local machine, watched from before they are started.
+/// The processes of a local machine, watched from before they were started.
 pub(super) struct LocalProcesses<'a> {
     home: &'a Home,
     before: Option<SupervisorRecord>,
+    /// Where in the log their words begin.
+    pub(super) log_start: u64,
 }
 
 impl<'a> LocalProcesses<'a> {
-    /// Those of the machine with this home, which are to be started.
-    pub(super) fn of(home: &'a Home) -> Self {
-        Self { home, before: SupervisorRecord::read(home.root()) }
+    /// Starts those of the machine with this home.
+    pub(super) fn start(home: &'a Home) -> Result<Self, LocalError> {
+        let before = SupervisorRecord::read(home.root());
+        Ok(Self { home, before, log_start: local::start(home)? })
     }
 
-    /// Waits until they were started and have all ended. An agent that dies alone is started again
-    /// by its supervisor.
+    /// Waits until they are there and have all ended. An agent that dies alone is started again by
+    /// its supervisor.
     pub(super) async fn ended(&self) -> Failure {
         let mut is_started = false;
         loop {
@@ -39,9 +45,11 @@ impl<'a> LocalProcesses<'a> {
             let is_alive = record.is_some_and(|record| record.is_alive(self.home.root()));
             is_started |= is_alive || record != self.before;
             if is_started && !is_alive {
-                let log = self.home.log_file().display().to_string();
-                return Failure::at("wait for the members", "its agent has ended")
-                    .with_hint(format!("its log is {log}"));
+                let log = self.home.log_file();
+                let fault = fault_in(&log, self.log_start);
+                let cause = fault.unwrap_or_else(|| "it has ended".to_owned());
+                return Failure::at("wait for its agent", cause)
+                    .with_hint(format!("its log is {}", log.display()));
             }
             tokio::time::sleep(LOCAL_INTERVAL).await;
         }
@@ -105,7 +113,8 @@ mod tests {
         record.write(folder.path()).unwrap();
 
         // What an earlier life left behind is no machine that ended, nor is one that runs.
-        let processes = LocalProcesses::of(&home);
+        let before = SupervisorRecord::read(folder.path());
+        let processes = LocalProcesses { home: &home, before, log_start: 0 };
         let patience = LOCAL_INTERVAL * 3;
         assert!(timeout(patience, processes.ended()).await.is_err());
         let mut leader = sleeper();
@@ -114,7 +123,10 @@ mod tests {
 
         leader.kill().and_then(|()| leader.wait()).unwrap();
         let failure = timeout(Duration::from_secs(20), processes.ended()).await.unwrap();
-        assert_eq!(failure.cause, "its agent has ended");
+        assert_eq!(failure.cause, "it has ended");
+        std::fs::write(home.log_file(), "error: UDP port 7 is in use\n").unwrap();
+        let failure = processes.ended().await;
+        assert_eq!(failure.cause, "it does not start: UDP port 7 is in use");
     }
 
     /// Answers no call; whether it lets in anew, one time after the other.

@@ -239,10 +239,9 @@ impl Site {
             }
         }
         progress.stage(name, "starting its agent");
-        let processes = LocalProcesses::of(&home);
-        let log_start = local::start(&home).map_err(failed)?;
+        let processes = LocalProcesses::start(&home).map_err(failed)?;
         let entered = async {
-            let way = Way::Local { home: home.clone(), log_start };
+            let way = Way::Local { home: home.clone(), log_start: processes.log_start };
             let opened = self.performer.doors().open(way).await;
             let door = opened.map_err(|error| {
                 let log = home.log_file().display().to_string();
