@@ -13,9 +13,10 @@ use crate::support::sandbox::Sandbox;
 use crate::support::service::{Service, closed_port};
 use crate::support::wait::wait_until;
 
-/// `raptor WORDS`, running, and the local addresses of the doors that it says are open.
+/// `raptor WORDS`, running, and the local addresses of the doors that it says are open. `local-1` is
+/// asked, so that `local-2` is another machine: either of the two may have founded the cluster.
 fn opened(sandbox: &Sandbox, words: &[&str], count: usize) -> (Running, Vec<SocketAddr>) {
-    let mut running = sandbox.raptor(words).start();
+    let mut running = sandbox.raptor_at("local-1", words).start();
     let lines = running.lines(count);
     let local = |line: &String| line.split_once(" -> ").unwrap().0.parse().unwrap();
     (running, lines.iter().map(local).collect())
