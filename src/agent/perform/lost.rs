@@ -36,6 +36,12 @@ impl<'a> LocalProcesses<'a> {
         Ok(Self { home, before, log_start: local::start(home)? })
     }
 
+    /// Names the log of what failed, which may say more.
+    pub(super) fn failure(&self, step: &str, cause: String) -> Failure {
+        let log = self.home.log_file();
+        Failure::at(step, cause).with_hint(format!("its log is {}", log.display()))
+    }
+
     /// Waits until they are there and have all ended. An agent that dies alone is started again by
     /// its supervisor.
     pub(super) async fn ended(&self) -> Failure {
@@ -45,11 +51,9 @@ impl<'a> LocalProcesses<'a> {
             let is_alive = record.is_some_and(|record| record.is_alive(self.home.root()));
             is_started |= is_alive || record != self.before;
             if is_started && !is_alive {
-                let log = self.home.log_file();
-                let fault = fault_in(&log, self.log_start);
+                let fault = fault_in(&self.home.log_file(), self.log_start);
                 let cause = fault.unwrap_or_else(|| "it has ended".to_owned());
-                return Failure::at("wait for its agent", cause)
-                    .with_hint(format!("its log is {}", log.display()));
+                return self.failure("wait for its agent", cause);
             }
             tokio::time::sleep(LOCAL_INTERVAL).await;
         }
@@ -82,6 +86,7 @@ mod tests {
     use tokio::time::timeout;
 
     use super::*;
+    use crate::compute::local::process::Process;
     use crate::ssh::error::Cause;
     use crate::ssh::error::HostError;
     use crate::ssh::host::BoxedStream;
@@ -91,10 +96,8 @@ mod tests {
     use crate::ssh::host::Uploaded;
 
     fn record_of(child: &std::process::Child) -> SupervisorRecord {
-        let pid = i32::try_from(child.id()).unwrap();
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-        let start_ticks = stat.rsplit(')').next().unwrap().split_whitespace().nth(19).unwrap();
-        SupervisorRecord { version: 1, pid, start_ticks: start_ticks.parse().unwrap() }
+        let process = Process::read(i32::try_from(child.id()).unwrap()).unwrap();
+        SupervisorRecord { version: 1, pid: process.pid, start_ticks: process.start_ticks }
     }
 
     fn sleeper() -> std::process::Child {

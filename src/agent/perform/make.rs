@@ -243,10 +243,8 @@ impl Site {
         let entered = async {
             let way = Way::Local { home: home.clone(), log_start: processes.log_start };
             let opened = self.performer.doors().open(way).await;
-            let door = opened.map_err(|error| {
-                let log = home.log_file().display().to_string();
-                Failure::at("reach its agent", chain(&error)).with_hint(format!("its log is {log}"))
-            })?;
+            let failed = |error| processes.failure("reach its agent", chain(&error));
+            let door = opened.map_err(failed)?;
             if let Some(bootstrap) = untold {
                 let introduced = door.introduce(bootstrap).await;
                 introduced.map_err(|error| Failure::at("introduce the members", chain(&error)))?;
